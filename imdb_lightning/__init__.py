@@ -1,0 +1,35 @@
+"""Sentiment networks on bags of words: exact over processes, resumable to the bit, fast.
+
+The package itself imports nothing heavy: the two public classes, for those who have a Lightning script of
+their own, are looked up when they are first asked for.
+
+Example:
+    ```python
+    import pytorch_lightning as pl
+    from imdb_lightning import IMDBDataModule, SentimentClassifier
+
+    classifier = SentimentClassifier(hidden_units=[16], activation="relu", loss="bce")
+    pl.Trainer(max_epochs=4).fit(classifier, IMDBDataModule(path="imdb.npz"))
+    ```
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imdb_lightning.data.datamodule import IMDBDataModule
+    from imdb_lightning.model.module import SentimentClassifier
+
+__version__ = "0.1.0"
+__all__ = ["IMDBDataModule", "SentimentClassifier", "__version__"]
+
+_HOMES = {
+    "IMDBDataModule": "imdb_lightning.data.datamodule",
+    "SentimentClassifier": "imdb_lightning.model.module",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

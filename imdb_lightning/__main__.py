@@ -1,0 +1,71 @@
+"""The command `python -m imdb_lightning`: compose, check, launch; compare what a sweep gave."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from imdb_lightning import composition
+from imdb_lightning.compare import compare_sweep
+from imdb_lightning.config import parse
+from imdb_lightning.errors import UserError
+from imdb_lightning.launch import launch, preflight
+from imdb_lightning.run_folder import record_failure
+
+
+def main() -> None:
+    """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
+    composition.register_schema()
+    try:
+        asked = composition.read_command_line(sys.argv[1:], preflight)
+    except UserError as error:
+        refuse(error)
+    for overrides, error in asked.errors.items():
+        print(f"This job will fail: {overrides}\n  {error}", file=sys.stderr)
+    sys.argv[1:] = asked.arguments
+    hydra.main(str(composition.CONF), composition.CONFIG_NAME, composition.VERSION_BASE)(job)()
+    sweep = composition.SweepFolder.path
+    if sweep is not None:
+        succeeded = compare_sweep(sweep)
+        if not asked.configs[0].keep:
+            shutil.rmtree(sweep)
+        sys.exit(0 if succeeded else 1)
+
+
+def job(values: DictConfig) -> None:
+    """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
+    composed = HydraConfig.get()
+    folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
+    try:
+        config = parse(values)
+        result = launch(config, folder, keep_failed=sweeping)
+    except Exception as error:
+        if not sweeping:
+            refuse(error) if isinstance(error, UserError) else None
+            raise
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        record_failure(folder, error)
+        return
+    from imdb_lightning.report import print_result
+
+    print_result(result, folder)
+    if not (config.keep or sweeping):
+        shutil.rmtree(folder)
+
+
+def refuse(error: UserError) -> None:
+    """Says what the user can mend and ends."""
+    print(error, file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

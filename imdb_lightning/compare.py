@@ -1,0 +1,211 @@
+"""The command `python -m imdb_lightning.compare DIR [DIR ...]`: finished runs side by side.
+
+Runs with equal settings but for the seed make a group; a group's numbers are means with the sample's standard
+deviation over its runs. A sweep ends with this, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+from imdb_lightning import config as settings
+from imdb_lightning.errors import UserError
+from imdb_lightning.results import (
+    COMPLETED,
+    CONFIG,
+    HISTORY,
+    STATUS,
+    RunResult,
+    Status,
+    read_history,
+    read_result,
+    read_status,
+    write_text,
+)
+
+NOTEBOOK_TEST_ACCURACY = {"shallow_relu_bce": 0.88032, "deep_tanh_mse": 0.84740, "regularized_relu_bce": 0.87740}
+"""What the Keras notebook prints for its three networks."""
+
+COLUMNS = {
+    "parameters": lambda result: result.parameters,
+    "best_epoch": lambda result: result.best_epoch,
+    "validation_loss": lambda result: result.validation["loss"],
+    "validation_accuracy": lambda result: result.validation["accuracy"],
+    "test_loss": lambda result: result.test["loss"],
+    "test_accuracy": lambda result: result.test["accuracy"],
+    "seconds": lambda result: result.seconds["total"],
+}
+DIGITS = {"parameters": 0, "best_epoch": 1, "seconds": 1}
+"""Decimals shown in tables; 4 for the others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and what is known of it; `result` is None unless it is completed."""
+
+    folder: Path
+    status: Status
+    result: RunResult | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Completed runs with equal settings but for the seed."""
+
+    label: str
+    model: str
+    runs: list[Run]
+
+    def values(self, column: str) -> list[float]:
+        """A column's value of each run."""
+        return [float(COLUMNS[column](run.result)) for run in self.runs]
+
+    def spread(self, column: str) -> float | None:
+        """The sample's standard deviation; None for a single run."""
+        return stdev(self.values(column)) if len(self.runs) > 1 else None
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """All runs in or below the folders, in the order of their names, numbers by their value.
+
+    Raises:
+        UserError: a folder holds no run.
+    """
+    runs = []
+    for folder in folders:
+        found = sorted((path.parent for path in folder.rglob(STATUS)), key=_natural)
+        if not found:
+            raise UserError(folder, "a folder with runs", "one without any status.json", "Name a folder under logs.")
+        for place in found:
+            status = read_status(place)
+            assert status is not None
+            runs.append(Run(place, status, read_result(place) if status.state == COMPLETED else None))
+    return runs
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups completed runs, in the order in which the groups first appear."""
+    members: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        if run.result is not None:
+            config = asdict(settings.load(run.folder / CONFIG)) | {"seed": None, "name": None}
+            members.setdefault(tuple(_flatten(config)), []).append(run)
+    groups = []
+    for key, group in members.items():
+        model = dict(key)["model.name"]
+        others = [dict(other) for other in members if dict(other)["model.name"] == model]
+        differing = [
+            f"{name.split('.')[-1]}={value}" for name, value in key if any(other.get(name) != value for other in others)
+        ]
+        groups.append(Group(" ".join([model, *differing]), model, group))
+    return groups
+
+
+def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path) -> None:
+    """Writes `comparison.csv`, `comparison.md` and, if any run was completed, `comparison.png`."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    statistics = [f"{column}_{kind}" for column in COLUMNS for kind in ("mean", "std")]
+    writer.writerow(["model", "runs", *statistics, "notebook_test_accuracy"])
+    for group in groups:
+        numbers = [number for column in COLUMNS for number in (mean(group.values(column)), group.spread(column))]
+        notebook = NOTEBOOK_TEST_ACCURACY.get(group.label)
+        writer.writerow([group.label, len(group.runs), *("" if n is None else n for n in [*numbers, notebook])])
+    write_text(folder / "comparison.csv", buffer.getvalue())
+    header, *rows = _table(groups)
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    unfinished = [f"- `{run.folder.name}`: {run.status.state}. {run.status.reason}" for run in runs if not run.result]
+    write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
+    if groups:
+        from imdb_lightning.plots import plot_comparison  # matplotlib takes a while, and the table does without.
+
+        curves = {group.label: [read_history(run.folder) for run in group.runs] for group in groups}
+        plot_comparison({label: histories for label, histories in curves.items()}, "", folder / "comparison.png")
+
+
+def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
+    """Prints the table, then every run that did not complete, with its reason."""
+    console = Console()
+    if groups:
+        header, *rows = _table(groups)
+        table = Table(title=f"{len(runs)} runs, mean ± standard deviation", title_justify="left")
+        for number, column in enumerate(header):
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for run in runs:
+        if run.result is None:
+            text = f"{run.folder.name}: {run.status.state}. {run.status.reason}"
+            console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+
+
+def compare_sweep(folder: Path) -> bool:
+    """Compares the jobs of a sweep in its folder; False: not all of them completed."""
+    runs = find_runs([folder])
+    groups = group_runs(runs)
+    write_comparison(groups, runs, folder)
+    print_comparison(groups, runs)
+    Console().print(f"comparison   {folder}/comparison.md, .csv, .png", highlight=False, soft_wrap=True)
+    Console().print(f"curves       tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+    return all(run.result is not None for run in runs)
+
+
+def _table(groups: Sequence[Group]) -> list[list[str]]:
+    """Header and rows as text."""
+    header = ["model", "runs", *(column.replace("_", " ") for column in COLUMNS), "notebook"]
+    rows = []
+    for group in groups:
+        cells = [group.label, str(len(group.runs))]
+        for column in COLUMNS:
+            digits, spread = DIGITS.get(column, 4), group.spread(column)
+            cell = f"{mean(group.values(column)):,.{digits}f}"
+            cells.append(cell if spread is None or column == "parameters" else f"{cell} ± {spread:.{digits}f}")
+        notebook = NOTEBOOK_TEST_ACCURACY.get(group.label)
+        rows.append([*cells, "" if notebook is None else f"{notebook:.4f}"])
+    return [header, *rows]
+
+
+def _flatten(mapping: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    pairs = []
+    for name, value in mapping.items():
+        pairs += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", str(value))]
+    return pairs
+
+
+def _natural(path: Path) -> tuple[str, int, str]:
+    number = path.name.split("_")[0]
+    return str(path.parent), int(number) if number.isdigit() else -1, path.name
+
+
+def main() -> None:
+    """Runs the command line; exit status 2: it cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m imdb_lightning.compare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of many")
+    parser.add_argument("--output", type=Path, help="folder for comparison.csv, .md and .png (default: the first DIR)")
+    arguments = parser.parse_args()
+    try:
+        runs = find_runs(arguments.folders)
+        groups = group_runs(runs)
+        output = arguments.output or arguments.folders[0]
+        output.mkdir(parents=True, exist_ok=True)
+        write_comparison(groups, runs, output)
+        print_comparison(groups, runs)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""From a command line to checked settings, before any work and without torch.
+
+Hydra composes each job of the command line here first, so that whatever is wrong is said at once, in one message
+in our words, and before Hydra makes a folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from imdb_lightning.config import DATA_SCHEMAS, Config, parse
+from imdb_lightning.errors import UserError
+
+VERSION_BASE = "1.3"
+CONFIG_NAME = "config"
+_PACKAGE = Path(__file__).resolve().parent
+# The settings stand beside the package in a checkout and inside it in a wheel.
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+_HELP = "See: python -m imdb_lightning --help"
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """What was asked for.
+
+    Attributes:
+        arguments: for Hydra.
+        configs: the checked settings of each job that can run.
+        errors: what is wrong with each other job of a sweep, by its overrides.
+    """
+
+    arguments: list[str]
+    configs: list[Config]
+    errors: dict[str, UserError]
+
+
+def register_schema() -> None:
+    """Makes the typed settings known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for source, schema in DATA_SCHEMAS.items():
+        store.store(group="schema/data", name=source, node=schema)
+
+
+def read_command_line(arguments: Sequence[str], preflight: Callable[[Config], None]) -> CommandLine:
+    """Composes and checks every job.
+
+    Args:
+        arguments: the command line without the program's name.
+        preflight: refuses settings that cannot run on this machine; asked if anything is to be run.
+
+    Raises:
+        UserError: a job cannot be composed, or none can run.
+    """
+    # `trainer.flags` holds any keys, which Hydra takes for new ones, to be added with a plus.
+    arguments = [f"++{text}" if text.startswith("trainer.flags.") else text for text in arguments]
+    parsed = get_args_parser().parse_args(arguments)
+    if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
+        return CommandLine(arguments, configs=[], errors={})
+    configs, errors = [], {}
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
+        for overrides in _jobs(parsed.overrides) if parsed.multirun else [parsed.overrides]:
+            values = _compose(overrides)
+            try:
+                config = parse(values)
+                if not parsed.cfg:
+                    preflight(config)
+                configs.append(config)
+            except UserError as error:
+                errors[" ".join(overrides)] = error
+    if not configs:
+        raise next(iter(errors.values()))
+    return CommandLine(arguments, configs, errors)
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep, as Hydra's own sweeper splits them."""
+    loader = GlobalHydra.instance().config_loader()
+    try:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        return [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
+    except HydraException as error:
+        raise _explain(error) from error
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        return compose(CONFIG_NAME, overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> UserError:
+    """Hydra's and OmegaConf's complaints in our words."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        if not (CONF / group).is_dir():  # An option of a folder of options, as in experiment=notebook/x.
+            group, _, option = error.missing_cfg_file.partition("/")
+        options = sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in _yaml_files(group))
+        return UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options))
+    if isinstance(error, OverrideParseException):
+        return UserError(error.override, "group=option or key=value", "something else", _HELP)
+    cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key, owner = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
+    fields = {field.name: field for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+    name = key.rpartition(".")[2] if key else ""
+    if isinstance(cause, ValidationError) and name.partition("[")[0] in fields:
+        return UserError(key, str(fields[name.partition("[")[0]].type), repr(getattr(cause, "value", None)), _HELP)
+    if key and fields and name not in fields:
+        return UserError(key, "one of the keys " + ", ".join(fields), "another one", _closest(name, list(fields)))
+    return UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP)
+
+
+def _yaml_files(group: str) -> list[Path]:
+    return list((CONF / group).rglob("*.yaml"))
+
+
+def _closest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"Did you mean {close[0]}?" if close else _HELP
+
+
+class SweepFolder(Callback):
+    """A Hydra callback that remembers where the sweep's jobs go, for who compares them in the end.
+
+    Attributes:
+        path: the folder of the last sweep of this process; None: there was none.
+    """
+
+    path: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Notes the folder, whose name holds the time."""
+        SweepFolder.path = Path(config.hydra.sweep.dir)

@@ -1,0 +1,169 @@
+"""Bags of words as CSR arrays: made once, kept as plain `.npy` files, read through memory maps.
+
+A bag is the sorted distinct word ids of a review: exactly the columns of its multi-hot row that are one. A
+review has 132 of them where the row has 10,000 columns, so a bag takes 75 times less memory, and since all
+processes of a machine map the same files, they share one copy.
+
+Shapes: `N` ids in all, `R` reviews, `B` reviews in a batch, `V` columns.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+
+# Keeps `row * num_words + id` of one chunk within uint32, and the chunk's working memory within 200 MB.
+CHUNK_IDS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Labelled bags, one after the other.
+
+    Attributes:
+        ids: int32 `[N]`, sorted and distinct within each bag.
+        offsets: int64 `[R + 1]`; bag `r` is `ids[offsets[r]:offsets[r + 1]]`.
+        labels: uint8 `[R]`, 0 or 1.
+    """
+
+    ids: Ids
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, stop: int) -> Bags:
+        """The bags from row `start` to before row `stop`, sharing memory."""
+        return Bags(self.ids, self.offsets[start : stop + 1], self.labels[start:stop])
+
+    def span(self, start: int, stop: int) -> tuple[Ids, Ids]:
+        """A batch of neighbouring rows: ids `[n]`, sharing memory, and offsets int32 `[B + 1]` from 0."""
+        offsets = self.offsets[start : stop + 1]
+        return self.ids[offsets[0] : offsets[-1]], (offsets - offsets[0]).astype(np.int32)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> tuple[Ids, Ids]:
+        """A batch of any rows, in their order: ids `[n]` and offsets int32 `[B + 1]` from 0.
+
+        Example:
+            >>> bags = Bags(np.array([1, 4, 2], "i4"), np.array([0, 2, 2, 3]), np.array([1, 0, 1], "u1"))
+            >>> bags.take(np.array([2, 1, 0]))
+            (array([2, 1, 4], dtype=int32), array([0, 1, 1, 3], dtype=int32))
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = np.zeros(len(rows) + 1, np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        # Where each id of the batch lies: counting up from its bag's start.
+        where = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return self.ids[where], offsets
+
+
+def multi_hot(ids: Ids, offsets: Ids, num_words: int) -> NDArray[np.float32]:
+    """The dense rows of a batch, float32 `[B, V]`: one where the bag has the word, else zero.
+
+    Example:
+        >>> multi_hot(np.array([1, 3, 0], "i4"), np.array([0, 2, 2, 3], "i4"), 4)
+        array([[0., 1., 0., 1.],
+               [0., 0., 0., 0.],
+               [1., 0., 0., 0.]], dtype=float32)
+    """
+    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    dense = np.zeros((len(offsets) - 1, num_words), np.float32)
+    dense[rows, ids] = 1.0
+    return dense
+
+
+def distinct(ids: Ids, lengths: NDArray[np.integer[Any]], num_words: int) -> tuple[Ids, NDArray[np.int64]]:
+    """Makes bags of reviews: sorts each review's ids and drops repetitions.
+
+    Sorting `row * V + id` as uint32 and comparing neighbours takes 0.09 s for the 5.9 million ids of 25,000
+    reviews; `np.unique`, which hashes first, takes 5 s.
+
+    Args:
+        ids: int32 `[N]`, each from 0 to below `num_words`, the reviews one after the other.
+        lengths: `[R]`, ids in each review.
+        num_words: `V`.
+
+    Returns:
+        The bags' ids, int32, and the number of ids in each, int64 `[R]`.
+    """
+    rows = len(lengths)
+    wide = np.uint32 if rows * num_words < 2**32 else np.uint64
+    keys = np.repeat(np.arange(rows, dtype=wide), lengths)
+    keys *= wide(num_words)
+    keys += ids.astype(wide)
+    keys.sort()
+    if len(keys):
+        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+    counts = np.bincount((keys // wide(num_words)).astype(np.intp), minlength=rows)
+    return (keys % wide(num_words)).astype(np.int32), counts
+
+
+class BagsWriter:
+    """Writes one split's bags to `<name>_ids.npy`, `<name>_offsets.npy` and `<name>_labels.npy`, chunk by chunk.
+
+    Only the offsets and labels (9 bytes a review) are held in memory, so a split may be of any size.
+    """
+
+    def __init__(self, folder: Path, name: str, num_words: int) -> None:
+        self._folder, self._name, self._num_words = folder, name, num_words
+        self._counts: list[NDArray[np.int64]] = []
+        self._labels: list[NDArray[np.uint8]] = []
+        self._file: BinaryIO = (folder / f"{name}_ids.npy").open("wb")
+        self._file.write(_header(0))
+
+    def append(self, ids: Ids, lengths: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> None:
+        """Adds reviews: ids int32 `[N]` with repetitions, lengths `[R]`, labels `[R]` of 0 and 1."""
+        stops = np.cumsum(lengths)
+        first = 0
+        while first < len(lengths):
+            begin = stops[first] - lengths[first]
+            last = max(first + 1, int(np.searchsorted(stops, begin + CHUNK_IDS, side="right")))
+            kept, counts = distinct(ids[begin : stops[last - 1]], lengths[first:last], self._num_words)
+            kept.tofile(self._file)
+            self._counts.append(counts)
+            first = last
+        self._labels.append(labels.astype(np.uint8))
+
+    def __enter__(self) -> BagsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        with self._file as file:
+            if kind is not None:
+                return
+            counts = np.concatenate([np.zeros(1, np.int64), *self._counts])
+            offsets = np.cumsum(counts)
+            # numpy pads the header so that it keeps its length while the first axis grows.
+            file.seek(0)
+            file.write(_header(int(offsets[-1])))
+        np.save(self._folder / f"{self._name}_offsets.npy", offsets)
+        np.save(self._folder / f"{self._name}_labels.npy", np.concatenate([np.zeros(0, np.uint8), *self._labels]))
+
+
+def _header(count: int) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<i4", "fortran_order": False, "shape": (count,)})
+    return buffer.getvalue()
+
+
+def open_bags(folder: Path, name: str) -> Bags:
+    """Maps what a `BagsWriter` wrote; nothing is read until it is used.
+
+    Copy-on-write, since torch warns of arrays that cannot be written; nobody writes, so all processes share the pages.
+    """
+    ids, offsets, labels = (np.load(folder / f"{name}_{part}.npy", mmap_mode="c") for part in _PARTS)
+    # Plain arrays over the same map: indexing a np.memmap costs a Python call each time.
+    return Bags(np.asarray(ids), np.asarray(offsets), np.asarray(labels))
+
+
+_PARTS = ("ids", "offsets", "labels")

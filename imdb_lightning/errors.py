@@ -1,0 +1,30 @@
+"""The one exception for mistakes that the user can mend.
+
+Every command turns it into one message and exit status 2. Anything else that is raised is a bug or an
+accident and fails loudly, with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A setting or a file that cannot be used.
+
+    Args:
+        key: dotted key of the setting, or path of the file.
+        accepted: what would have been accepted there.
+        got: what came instead.
+        remedy: what to do, as a sentence.
+
+    Example:
+        >>> print(UserError("data.batch_size", "a whole number, at least 1", 0, "Try data.batch_size=512."))
+        data.batch_size: expected a whole number, at least 1, but got 0. Try data.batch_size=512.
+    """
+
+    def __init__(self, key: object, accepted: str, got: object, remedy: str) -> None:
+        # The four arguments stay in `args`, so that the error can be pickled on its way back from a cluster job.
+        super().__init__(key, accepted, got, remedy)
+
+    def __str__(self) -> str:
+        key, accepted, got, remedy = self.args
+        return f"{key}: expected {accepted}, but got {got}. {remedy}"

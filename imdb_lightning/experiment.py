@@ -1,0 +1,184 @@
+"""The whole run, top to bottom: the only place that joins data, model, trainer and results.
+
+It knows settings and a folder; neither Hydra nor how its process came to be.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from imdb_lightning.callbacks import BestWeights, EpochProgress, History, StepSeeds
+from imdb_lightning.config import Config
+from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
+from imdb_lightning.model.metrics import classification_metrics
+from imdb_lightning.model.module import build_module
+from imdb_lightning.report import write_curves, write_model, write_test
+from imdb_lightning.results import RESULTS, Epoch, RunResult, write_json
+from imdb_lightning.run_folder import open_run
+from imdb_lightning.tensorboard import TensorBoardCurves, write_hparams
+from imdb_lightning.trainer import build_checkpoint, build_early_stopping, build_trainer
+
+
+class Stopwatch:
+    """Seconds of a run's phases, one after the other.
+
+    Args:
+        started: when the first one began, by `time.perf_counter`.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = self.lap = started
+        self.seconds: dict[str, float] = {}
+
+    def end(self, phase: str) -> None:
+        """Ends a phase; the next one begins."""
+        now = time.perf_counter()
+        self.seconds[phase] = round(now - self.lap, 6)
+        self.seconds["total"] = round(now - self.started, 6)
+        self.lap = now
+
+
+def run(config: Config, folder: Path, started: float | None = None) -> RunResult:
+    """Trains, puts the best weights back, tests and reports.
+
+    Args:
+        config: the settings.
+        folder: where everything is written.
+        started: when the run began, by `time.perf_counter`, if that was before this call.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        UserError: the data is not to be had, a trainer flag is wrong, or training diverged.
+    """
+    watch = Stopwatch(time.perf_counter() if started is None else started)
+    history = History(folder)
+    with open_run(config, folder, epochs=lambda: len(history.epochs)):
+        torch.set_num_threads(config.trainer.threads)
+        pl.seed_everything(config.seed, verbose=False)
+        watch.end("start")
+
+        datamodule = build_datamodule(config.data, config.seed)
+        datamodule.prepare_data()
+        datamodule.setup()
+        watch.end("data")
+
+        module = build_module(config.model, config.data.num_words)
+        trainer = build_trainer(config.trainer, _callbacks(config, folder, history))
+        trainer.fit(module, datamodule=datamodule)
+        watch.end("fit")
+
+        (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
+        probabilities = torch.cat(module.test_probabilities)
+        labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
+        test = {name.removeprefix("test/"): value for name, value in metrics.items()}
+        test |= classification_metrics(probabilities, labels)
+        watch.end("test")
+
+        best = _best_epoch(history.epochs, config)
+        write_model(folder, module.network, datamodule.splits.word_index)
+        write_test(folder, config.name, labels.numpy(), probabilities.numpy(), test["auroc"])
+        write_curves(folder, config.name, history.epochs, best)
+        write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
+        watch.end("report")
+
+        tested = history.epochs[best - 1 if config.callbacks.restore_best else -1]
+        result = RunResult(
+            name=config.name,
+            model=config.model.name,
+            seed=config.seed,
+            test=test,
+            validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
+            epochs=len(history.epochs),
+            best_epoch=best,
+            stopped="early" if len(history.epochs) < config.trainer.max_epochs else "max_epochs",
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            world_size=trainer.world_size,
+            precision=config.trainer.precision,
+            seconds=watch.seconds,
+            data=_describe_data(datamodule),
+            provenance=_provenance(),
+        )
+        write_json(folder / RESULTS, result)
+    return result
+
+
+def _callbacks(config: Config, folder: Path, history: History) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [
+        history,
+        TensorBoardCurves(folder, history),
+        EpochProgress(),
+        StepSeeds(config.seed),
+        build_checkpoint(folder),
+    ]
+    if config.callbacks.restore_best:
+        callbacks.append(BestWeights(config.callbacks.monitor, config.callbacks.mode))
+    early_stopping = build_early_stopping(config.callbacks)
+    if early_stopping is not None:
+        callbacks.append(early_stopping)
+    return callbacks
+
+
+def _best_epoch(history: list[Epoch], config: Config) -> int:
+    """The epoch, from 1, with the first best monitored value: the one whose weights `BestWeights` keeps."""
+    values = [getattr(epoch, config.callbacks.monitor.replace("/", "_")) for epoch in history]
+    return history[values.index({"min": min, "max": max}[config.callbacks.mode](values))].epoch
+
+
+def _hparams(config: Config) -> dict[str, str | float]:
+    return {
+        "model": config.model.name,
+        "hidden_units": "-".join(map(str, config.model.hidden_units)),
+        "activation": config.model.activation,
+        "loss": config.model.loss,
+        "l2": config.model.l2,
+        "dropout": config.model.dropout,
+        "optimizer": config.model.optimizer,
+        "learning_rate": config.model.learning_rate,
+        "batch_size": config.data.batch_size,
+        "num_words": config.data.num_words,
+        "max_epochs": config.trainer.max_epochs,
+        "precision": config.trainer.precision,
+        "seed": config.seed,
+    }
+
+
+def _describe_data(datamodule: ReviewDataModule) -> dict[str, object]:
+    splits = datamodule.splits
+    return {
+        "source": splits.source,
+        "sha256": splits.sha256,
+        "num_words": datamodule.num_words,
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
+
+
+def _provenance() -> dict[str, str | None]:
+    return {
+        "git": _git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": pl.__version__,
+        "command": shlex.join(sys.orig_argv),
+        "host": platform.node(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs; None outside its own checkout, as when it was installed from a wheel."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    answer = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None

@@ -1,0 +1,160 @@
+"""The one LightningModule for all networks: steps, exact totals, optimizer.
+
+It counts on batches as `imdb_lightning.data` makes them: `(labels, reviews, *inputs)`, where `reviews` is the size
+of the global batch of which this process has a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from imdb_lightning.config import ModelConfig
+from imdb_lightning.model.metrics import LossAndAccuracy
+from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.model.objective import LOSSES, l2_penalty
+
+Batch = tuple[Tensor, ...]
+
+# Keras's defaults where torch's differ (Adam: epsilon 1e-7 for 1e-8; RMSprop: decay 0.9 for 0.99, epsilon 1e-7).
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-7, "fused": True}),
+    "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9, "eps": 1e-7}),
+    "sgd": (torch.optim.SGD, {"fused": True}),
+}
+
+
+class SentimentClassifier(pl.LightningModule):
+    """Learns whether a review is positive.
+
+    Logs `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`, `test/loss` and `test/accuracy` once an epoch,
+    penalty included, equal for any number of processes.
+
+    Args:
+        hidden_units: units of each hidden layer, first to last.
+        activation: `relu`, `tanh`, `sigmoid` or `gelu`.
+        loss: `bce` or `mse`.
+        l2: penalty `l2 * sum(w ** 2)` on each hidden kernel, at least 0.
+        dropout: after each hidden activation, from 0 to below 1.
+        optimizer: `adam`, `rmsprop` or `sgd`, with Keras's settings.
+        learning_rate: above 0.
+        num_words: width of the multi-hot input.
+
+    Attributes:
+        test_probabilities: of this process's test reviews in their order, float32, after a test.
+
+    Example:
+        >>> classifier = SentimentClassifier(hidden_units=[16], activation="relu", loss="bce")
+        >>> sum(p.numel() for p in classifier.parameters())
+        160033
+    """
+
+    def __init__(
+        self,
+        hidden_units: Sequence[int],
+        activation: str,
+        loss: str,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        num_words: int = 10_000,
+    ) -> None:
+        super().__init__()
+        hidden_units = list(hidden_units)
+        self.save_hyperparameters()
+        self.network = SentimentNetwork(num_words, hidden_units, activation, dropout)
+        self.losses = LOSSES[loss]
+        self.l2 = l2
+        self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
+        self.test_probabilities: list[Tensor] = []
+
+    def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
+        """Logits `[B]` of being positive; arguments as of `MultiHotLinear.forward`."""
+        logits: Tensor = self.network(inputs, offsets)
+        return logits
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """A rank's loss, whose gradient's mean over ranks is that of the global batch's mean loss."""
+        losses, penalty, _ = self._step("train", batch)
+        loss = losses.sum() * (self.trainer.world_size / batch[1])
+        return loss if penalty is None else loss + penalty
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Adds the batch to validation's totals."""
+        self._step("val", batch)
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Adds the batch to the test's totals and keeps its probabilities."""
+        self.test_probabilities.append(self._step("test", batch)[2].cpu())
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Probabilities of being positive, float32 `[B]`."""
+        _, _, *inputs = batch
+        return torch.sigmoid(self(*inputs).float())
+
+    def on_train_epoch_start(self) -> None:
+        """Starts training's totals anew."""
+        self.totals_of("train").reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Logs training's totals."""
+        self._log_totals("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs validation's totals."""
+        self._log_totals("val")
+        self.totals_of("val").reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets an earlier test."""
+        self.test_probabilities = []
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test's totals."""
+        self._log_totals("test")
+        self.totals_of("test").reset()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer by name, over all parameters."""
+        kind, settings = OPTIMIZERS[self.hparams["optimizer"]]
+        return kind(self.parameters(), lr=self.hparams["learning_rate"], **settings)  # type: ignore[call-arg]
+
+    def totals_of(self, split: str) -> LossAndAccuracy:
+        """The totals of `train`, `val` or `test`; those of training hold the last epoch until the next begins."""
+        totals = self.totals[f"{split}_totals"]
+        assert isinstance(totals, LossAndAccuracy)
+        return totals
+
+    def _step(self, split: str, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
+        labels, _, *inputs = batch
+        logits = self(*inputs)
+        losses = self.losses(logits, labels)
+        penalty = l2_penalty(self.network.hidden_kernels(), self.l2) if self.l2 else None
+        probabilities = torch.sigmoid(logits.detach().float())
+        detached = None if penalty is None else penalty.detach()
+        self.totals_of(split).update(losses.detach(), detached, probabilities, labels)
+        return losses, penalty, probabilities
+
+    def _log_totals(self, split: str) -> None:
+        loss, accuracy = self.totals_of(split).compute()
+        # Already reduced over processes.
+        self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy}, prog_bar=True)
+
+
+def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
+    """The module that the settings ask for, its weights drawn from torch's global generator."""
+    return SentimentClassifier(
+        hidden_units=config.hidden_units,
+        activation=config.activation,
+        loss=config.loss,
+        l2=config.l2,
+        dropout=config.dropout,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        num_words=num_words,
+    )

@@ -1,0 +1,66 @@
+"""The network that all three of the notebook's models are: a multi-hot layer, more layers, one logit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from imdb_lightning.model.multi_hot import MultiHotLinear
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+}
+
+
+class SentimentNetwork(nn.Module):
+    """Bags of words to logits of being positive.
+
+    Each hidden layer is linear, activation, dropout; the output is linear. Kernels start Glorot-uniform and
+    biases at zero, as in Keras.
+
+    Args:
+        num_words: width of the multi-hot input, `V`.
+        hidden_units: units of each hidden layer, at least one layer.
+        activation: a key of `ACTIVATIONS`.
+        dropout: share of hidden activations set to zero in training, from 0 to below 1.
+    """
+
+    def __init__(self, num_words: int, hidden_units: Sequence[int], activation: str, dropout: float) -> None:
+        super().__init__()
+        self.words = MultiHotLinear(num_words, hidden_units[0])
+        rest: list[nn.Module] = []
+        for units, next_units in zip(hidden_units, [*hidden_units[1:], 1], strict=True):
+            rest.append(ACTIVATIONS[activation]())
+            if dropout:
+                rest.append(nn.Dropout(dropout))
+            rest.append(_linear(units, next_units))
+        self.rest = nn.Sequential(*rest)
+
+    def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
+        """Computes logits.
+
+        Args:
+            inputs: see `MultiHotLinear.forward`.
+            offsets: see `MultiHotLinear.forward`.
+
+        Returns:
+            logits `[B]`.
+        """
+        logits: Tensor = self.rest(self.words(inputs, offsets))  # [B, 1]
+        return logits.squeeze(-1)
+
+    def hidden_kernels(self) -> list[Tensor]:
+        """The kernels that an L2 penalty is on: of all layers but the output, without biases."""
+        linear = [layer.weight for layer in self.rest if isinstance(layer, nn.Linear)]
+        return [self.words.weight, *linear[:-1]]
+
+
+def _linear(units: int, next_units: int) -> nn.Linear:
+    layer = nn.Linear(units, next_units)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,78 @@
+"""What a finished run leaves besides its numbers: tested weights, word index, predictions, pictures, a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save_file
+
+from imdb_lightning import plots
+from imdb_lightning.data.vocabulary import WordIndex
+from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, write_predictions, write_text
+
+
+def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
+    """Writes what prediction needs besides the settings; reading it runs no code.
+
+    Args:
+        folder: the run's.
+        network: with the weights that were tested.
+        word_index: word to rank; None: raw text cannot be predicted, and no file says otherwise.
+    """
+    unfinished = folder / f".{WEIGHTS}"
+    save_file({name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}, unfinished)
+    unfinished.replace(folder / WEIGHTS)
+    if word_index is not None:
+        write_text(folder / VOCABULARY, json.dumps(word_index))
+
+
+def write_test(
+    folder: Path, title: str, labels: NDArray[Any], probabilities: NDArray[np.float32], auroc: float
+) -> None:
+    """Writes `predictions.csv`, `confusion.png` and `roc.png`.
+
+    Args:
+        folder: the run's.
+        title: of the pictures.
+        labels: `[R]` of 0 and 1.
+        probabilities: `[R]`.
+        auroc: the area to name in the picture.
+    """
+    write_predictions(folder, labels, probabilities)
+    plots.plot_confusion(labels, probabilities, f"{title}: test reviews", folder / "confusion.png")
+    plots.plot_roc(labels, probabilities, auroc, f"{title}: test reviews", folder / "roc.png")
+
+
+def write_curves(folder: Path, title: str, history: list[Epoch], best_epoch: int) -> None:
+    """Draws `loss.png` and `accuracy.png`, the notebook's two plots."""
+    for quantity in plots.QUANTITIES:
+        plots.plot_curves(history, quantity, f"{title}: {quantity}", folder / f"{quantity}.png", best_epoch)
+
+
+def print_result(result: RunResult, folder: Path) -> None:
+    """Prints what most people want to know, and where the rest is."""
+    table = Table(title=f"{result.name}, seed {result.seed}", title_justify="left")
+    for column in ("", "loss", "accuracy"):
+        table.add_column(column, justify="left" if not column else "right")
+    for split in ("validation", "test"):
+        numbers = getattr(result, split)
+        table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
+    console = Console()
+    console.print(table)
+    stopped = "stopped early" if result.stopped == "early" else "all epochs"
+    seconds = result.seconds
+    lines = [
+        f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
+        f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
+        f"folder       {folder}",
+        f"curves       tensorboard --logdir {folder}",
+    ]
+    # No wrapping: paths and commands are there to be copied.
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

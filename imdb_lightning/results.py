@@ -1,0 +1,177 @@
+"""A run's folder as plain data: which files there are, what they hold, how they are written and read.
+
+Every file is written beside its place and renamed, so that a reader finds it whole or not at all. No torch here:
+tables and plots of finished runs are made from these files alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imdb_lightning.errors import UserError
+
+CONFIG = "config.yaml"
+STATUS = "status.json"
+RESULTS = "results.json"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.csv"
+LOG = "train.log"
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary.json"
+CHECKPOINTS = "checkpoints"
+LAST_CHECKPOINT = "last"
+
+RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+"""The states of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A row of `history.csv`: mean loss (penalty included) and accuracy of both splits, seconds of both together."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`status.json`: how far a run has come.
+
+    Attributes:
+        state: `running`, `completed`, `failed` or `interrupted`.
+        reason: why it failed or was interrupted; else empty.
+        start: when it began, ISO 8601, UTC.
+        end: when it ended, likewise; empty while it runs.
+        last_epoch: epochs completed.
+    """
+
+    state: str
+    reason: str
+    start: str
+    end: str
+    last_epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """`results.json`: what a run came to.
+
+    Attributes:
+        name: of the run.
+        model: of the network.
+        seed: of everything random.
+        test: `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`.
+        validation: `loss` and `accuracy` of the weights that were tested.
+        epochs: how many were trained.
+        best_epoch: the one with the best monitored value, from 1.
+        stopped: `early` or `max_epochs`.
+        parameters: numbers that were trained.
+        world_size: processes.
+        precision: as the settings name it.
+        seconds: `start`, `data`, `fit`, `test`, `report` and `total`.
+        data: `source`, `sha256`, `num_words`, and the reviews in `train`, `validation` and `test`.
+        provenance: `git` commit or null, `python`, `torch`, `lightning`, `command` and `host`.
+        schema: version of this format.
+    """
+
+    name: str
+    model: str
+    seed: int
+    test: dict[str, float]
+    validation: dict[str, float]
+    epochs: int
+    best_epoch: int
+    stopped: str
+    parameters: int
+    world_size: int
+    precision: str
+    seconds: dict[str, float]
+    data: dict[str, Any]
+    provenance: dict[str, str | None]
+    schema: int = 1
+
+
+def now() -> str:
+    """The time, ISO 8601 to the second, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8", newline="")
+    unfinished.replace(path)
+
+
+def write_json(path: Path, record: Status | RunResult) -> None:
+    """Writes a record; NaN, which JSON lacks, is an error."""
+    write_text(path, json.dumps(dataclasses.asdict(record), indent=2, allow_nan=False) + "\n")
+
+
+def read_status(folder: Path) -> Status | None:
+    """A run's status; None: there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / STATUS
+    return Status(**_read_json(path)) if path.is_file() else None
+
+
+def read_result(folder: Path) -> RunResult:
+    """A finished run's results.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return RunResult(**_read_json(folder / RESULTS))
+
+
+def write_history(folder: Path, history: Sequence[Epoch]) -> None:
+    """Writes `history.csv`, all digits."""
+    names = [field.name for field in dataclasses.fields(Epoch)]
+    rows = [",".join(repr(getattr(epoch, name)) for name in names) for epoch in history]
+    write_text(folder / HISTORY, "\n".join([",".join(names), *rows]) + "\n")
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """Reads back what `write_history` wrote."""
+    with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
+        return [
+            Epoch(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_predictions(folder: Path, labels: NDArray[np.integer[Any]], probabilities: NDArray[np.float32]) -> None:
+    """Writes `predictions.csv`: rows from 0 in the test split's order; nine digits give a float32 back exactly."""
+    pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+    rows = [f"{row},{label},{probability:.9g}" for row, (label, probability) in enumerate(pairs)]
+    write_text(folder / PREDICTIONS, "\n".join(["row,label,probability", *rows]) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(path, "a readable file", error.strerror, "Name a run's folder.") from error
+    except ValueError as error:
+        raise UserError(path, "JSON as a run writes it", f"no JSON ({error})", "Run it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(path, "JSON as a run writes it", "other JSON", "Run it again.")
+    return content

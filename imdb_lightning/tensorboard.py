@@ -1,0 +1,61 @@
+"""What TensorBoard shows of a run: the curves while it trains, its settings and test metrics when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch.utils.tensorboard import SummaryWriter
+
+from imdb_lightning.callbacks import History
+
+TRAIN, VALIDATION = "train", "validation"
+"""Two runs to TensorBoard: it overlays runs whose tags are equal."""
+
+
+class TensorBoardCurves(pl.Callback):
+    """Writes each epoch's numbers for TensorBoard, training and validation under the same tags.
+
+    Args:
+        folder: the run's.
+        history: gives the numbers.
+    """
+
+    def __init__(self, folder: Path, history: History) -> None:
+        self.folder, self.history = folder, history
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Opens both event files."""
+        # When a run goes on, what an interrupted epoch had written already is to be forgotten.
+        purge = trainer.current_epoch + 1 if trainer.current_epoch else None
+        self.train = SummaryWriter(self.folder / TRAIN, purge_step=purge)
+        self.validation = SummaryWriter(self.folder / VALIDATION, purge_step=purge)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds a point to each curve."""
+        epoch = self.history.epochs[-1]
+        self.train.add_scalar("loss", epoch.loss, epoch.epoch)
+        self.train.add_scalar("accuracy", epoch.accuracy, epoch.epoch)
+        self.validation.add_scalar("loss", epoch.val_loss, epoch.epoch)
+        self.validation.add_scalar("accuracy", epoch.val_accuracy, epoch.epoch)
+        for writer in (self.train, self.validation):
+            writer.flush()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Closes the files, also when training failed."""
+        for writer in (getattr(self, "train", None), getattr(self, "validation", None)):
+            if writer is not None:
+                writer.close()
+
+
+def write_hparams(folder: Path, hparams: dict[str, str | float], metrics: dict[str, float]) -> None:
+    """Gives the run its row in the HPARAMS tab, as a session of its `validation` run.
+
+    Args:
+        folder: the run's.
+        hparams: settings by name.
+        metrics: test metrics by tag.
+    """
+    with SummaryWriter(folder / VALIDATION) as writer:
+        # run_name: without one it would make a folder of its own, named by the time.
+        writer.add_hparams(hparams, metrics, run_name=".")
