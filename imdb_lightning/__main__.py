@@ -47,13 +47,16 @@ def job(values: DictConfig) -> None:
         config = parse(values)
         result = launch(config, folder, keep_failed=sweeping)
     except Exception as error:
-        if not sweeping:
-            refuse(error) if isinstance(error, UserError) else None
-            raise
-        if not isinstance(error, UserError):
-            traceback.print_exc()
-        record_failure(folder, error)
-        return
+        if sweeping:
+            record_failure(folder, error)
+            if isinstance(error, UserError):
+                print(error, file=sys.stderr)
+            else:
+                traceback.print_exc()
+            return
+        if isinstance(error, UserError):
+            refuse(error)
+        raise
     from imdb_lightning.report import print_result
 
     print_result(result, folder)

@@ -141,10 +141,12 @@ def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
         header, *rows = _table(groups)
         table = Table(title=f"{len(runs)} runs, mean ± standard deviation", title_justify="left")
         for number, column in enumerate(header):
-            table.add_column(column, justify="right" if number else "left", overflow="fold")
+            table.add_column(column, justify="right" if number else "left")
         for row in rows:
             table.add_row(*row)
-        console.print(table)
+        # A table squeezed into 80 columns cannot be read: better that its lines are long.
+        needed = Console(width=1000).measure(table).maximum
+        Console(width=max(needed, console.width if console.is_terminal else 0)).print(table)
     for run in runs:
         if run.result is None:
             text = f"{run.folder.name}: {run.status.state}. {run.status.reason}"
@@ -157,8 +159,8 @@ def compare_sweep(folder: Path) -> bool:
     groups = group_runs(runs)
     write_comparison(groups, runs, folder)
     print_comparison(groups, runs)
-    Console().print(f"comparison   {folder}/comparison.md, .csv, .png", highlight=False, soft_wrap=True)
-    Console().print(f"curves       tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+    lines = f"comparison   {folder}/comparison.md, .csv, .png\ncurves       tensorboard --logdir {folder}"
+    Console().print(lines, highlight=False, soft_wrap=True)
     return all(run.result is not None for run in runs)
 
 

@@ -18,6 +18,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -74,10 +75,12 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config], No
         return CommandLine(arguments, configs=[], errors={})
     configs, errors = [], {}
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
-        for overrides in _jobs(parsed.overrides) if parsed.multirun else [parsed.overrides]:
+        arguments = [_expand_glob(text) if text in parsed.overrides else text for text in arguments]
+        overrides_of_jobs = _jobs(list(map(_expand_glob, parsed.overrides))) if parsed.multirun else [parsed.overrides]
+        for overrides in overrides_of_jobs:
             values = _compose(overrides)
             try:
-                config = parse(values)
+                config = _parse(values)
                 if not parsed.cfg:
                     preflight(config)
                 configs.append(config)
@@ -86,6 +89,24 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config], No
     if not configs:
         raise next(iter(errors.values()))
     return CommandLine(arguments, configs, errors)
+
+
+def _expand_glob(text: str) -> str:
+    """Lists what a glob over a group stands for: Hydra's own does not look into a group's folders.
+
+    Example:
+        >>> _expand_glob("+experiment=glob(notebook/*relu*)")
+        '+experiment=notebook/regularized_relu_bce,notebook/shallow_relu_bce'
+    """
+    if "=glob(" not in text:
+        return text
+    override = OverridesParser.create().parse_override(text)
+    group, pattern = override.key_or_group, override.value()
+    options = _options(group)
+    chosen = pattern.filter(options) if isinstance(pattern, Glob) else []
+    if not chosen:
+        raise UserError(group, "a glob that matches one of " + ", ".join(options), text, _HELP)
+    return f"{text.partition('=')[0]}={','.join(chosen)}"
 
 
 def _jobs(overrides: list[str]) -> list[list[str]]:
@@ -105,13 +126,20 @@ def _compose(overrides: list[str]) -> DictConfig:
         raise _explain(error) from error
 
 
+def _parse(values: DictConfig) -> Config:
+    try:
+        return parse(values)
+    except OmegaConfBaseException as error:
+        raise _explain(error) from error
+
+
 def _explain(error: Exception) -> UserError:
     """Hydra's and OmegaConf's complaints in our words."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if not (CONF / group).is_dir():  # An option of a folder of options, as in experiment=notebook/x.
             group, _, option = error.missing_cfg_file.partition("/")
-        options = sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in _yaml_files(group))
+        options = _options(group)
         return UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options))
     if isinstance(error, OverrideParseException):
         return UserError(error.override, "group=option or key=value", "something else", _HELP)
@@ -122,12 +150,13 @@ def _explain(error: Exception) -> UserError:
     if isinstance(cause, ValidationError) and name.partition("[")[0] in fields:
         return UserError(key, str(fields[name.partition("[")[0]].type), repr(getattr(cause, "value", None)), _HELP)
     if key and fields and name not in fields:
-        return UserError(key, "one of the keys " + ", ".join(fields), "another one", _closest(name, list(fields)))
+        return UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", _closest(name, list(fields)))
     return UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP)
 
 
-def _yaml_files(group: str) -> list[Path]:
-    return list((CONF / group).rglob("*.yaml"))
+def _options(group: str) -> list[str]:
+    folder = CONF / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def _closest(word: str, words: list[str]) -> str:

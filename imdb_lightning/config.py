@@ -235,8 +235,9 @@ def parse(values: DictConfig) -> Config:
 
     Raises:
         UserError: a value is out of range, or two do not go together.
+        omegaconf.errors.OmegaConfBaseException: a key is missing or unknown, or its value of another type.
     """
-    plain = OmegaConf.to_container(values, resolve=True)
+    plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict), "the settings are a mapping"
     schema = OmegaConf.structured(Config)
     schema.data = OmegaConf.structured(DATA_SCHEMAS[plain["data"]["source"]])

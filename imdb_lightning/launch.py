@@ -46,5 +46,14 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         return experiment.run(config, folder, started)
     except UserError:
         if not keep_failed and not (folder / HISTORY).exists():
-            shutil.rmtree(folder)
+            _remove(folder)
         raise
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder and what it leaves empty above it, up to the working directory."""
+    shutil.rmtree(folder)
+    for parent in folder.absolute().parents:
+        if not parent.is_relative_to(Path.cwd()) or parent == Path.cwd() or any(parent.iterdir()):
+            break
+        parent.rmdir()

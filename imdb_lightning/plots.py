@@ -5,6 +5,7 @@ Figures are made without `pyplot`: no global state, no display, and 0.2 s less t
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from imdb_lightning.results import Epoch
+from imdb_lightning.results import Epoch, write_file
 
 SIZE = (6.4, 4.2)
 DOTS_PER_INCH = 120
@@ -108,13 +109,9 @@ def _draw_curves(
     epochs = [epoch.epoch for epoch in history]
     # A single epoch is a point: a line through it would not be seen.
     marker = "." if len(epochs) < 30 else ""
-    axes.plot(
-        epochs, [getattr(epoch, quantity) for epoch in history], "--" + marker, color=color, label=training or None
-    )
-    axes.plot(
-        epochs, [getattr(epoch, f"val_{quantity}") for epoch in history], "-" + marker, color=color,
-        label=validation or None,
-    )  # fmt: skip
+    for name, style, label in ((quantity, "--", training), (f"val_{quantity}", "-", validation)):
+        values = [getattr(epoch, name) for epoch in history]
+        axes.plot(epochs, values, linestyle=style, marker=marker, color=color, label=label or None)
 
 
 def _finish_curves(axes: Axes, quantity: str, title: str, legend: bool = True) -> None:
@@ -131,6 +128,6 @@ def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}")
-    figure.savefig(unfinished, format="png")
-    unfinished.replace(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_file(path, buffer.getvalue())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from imdb_lightning import plots
 from imdb_lightning.data.vocabulary import WordIndex
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, write_predictions, write_text
+from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, write_file, write_predictions, write_text
 
 
 def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
@@ -26,9 +27,8 @@ def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex |
         network: with the weights that were tested.
         word_index: word to rank; None: raw text cannot be predicted, and no file says otherwise.
     """
-    unfinished = folder / f".{WEIGHTS}"
-    save_file({name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}, unfinished)
-    unfinished.replace(folder / WEIGHTS)
+    weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
+    write_file(folder / WEIGHTS, save(weights))
     if word_index is not None:
         write_text(folder / VOCABULARY, json.dumps(word_index))
 
@@ -66,13 +66,14 @@ def print_result(result: RunResult, folder: Path) -> None:
         table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
     console = Console()
     console.print(table)
+    shown = os.path.relpath(folder)  # As people type it.
     stopped = "stopped early" if result.stopped == "early" else "all epochs"
     seconds = result.seconds
     lines = [
         f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
         f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
-        f"folder       {folder}",
-        f"curves       tensorboard --logdir {folder}",
+        f"folder       {shown}",
+        f"curves       tensorboard --logdir {shown}",
     ]
     # No wrapping: paths and commands are there to be copied.
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imdb_lightning.config import Config, to_yaml
+from imdb_lightning.errors import UserError
 from imdb_lightning.results import (
     COMPLETED,
     CONFIG,
@@ -24,8 +25,13 @@ from imdb_lightning.results import (
     write_text,
 )
 
-LOGGERS = ("imdb_lightning", "pytorch_lightning", "py.warnings")
-"""Whose messages are the run's: ours, and warnings of Lightning's and Python's."""
+LOGGERS = {
+    "imdb_lightning": logging.DEBUG,
+    "pytorch_lightning": logging.WARNING,
+    "pytorch_lightning.profilers": logging.INFO,
+    "py.warnings": logging.WARNING,
+}
+"""Whose messages are the run's, and from which level on."""
 
 
 @contextmanager
@@ -48,7 +54,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
             # Lightning turns Ctrl-C into an exit of its own.
             state = FAILED if isinstance(error, Exception) else INTERRUPTED
             reason = describe(error)
-            log.info("The run has %s: %s", state, reason)
+            log.debug("The run has %s: %s", state, reason)  # For the file; the terminal gets it from the caller.
             ended = dataclasses.replace(status, state=state, reason=reason, end=now(), last_epoch=epochs())
             write_json(folder / STATUS, ended)
             raise
@@ -63,8 +69,9 @@ def record_failure(folder: Path, error: BaseException) -> None:
 
 def describe(error: BaseException) -> str:
     """An exception in one line."""
-    text = " ".join(str(error).split())
-    kind = type(error).__name__
+    text, kind = " ".join(str(error).split()), type(error).__name__
+    if isinstance(error, UserError):
+        return text
     return f"{kind}: {text}" if text else kind
 
 
@@ -75,11 +82,12 @@ def _logging_to(path: Path) -> Iterator[logging.Logger]:
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(_TerminalFormatter("%(message)s"))
+    terminal.setLevel(logging.INFO)
     before = {name: (logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS}
     logging.captureWarnings(True)
-    for name in LOGGERS:
+    for name, level in LOGGERS.items():
         logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO if name == "imdb_lightning" else logging.WARNING)
+        logger.setLevel(level)
         logger.propagate = False
         logger.addHandler(file)
         logger.addHandler(terminal)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from imdb_lightning.callbacks import History
 
@@ -57,5 +58,8 @@ def write_hparams(folder: Path, hparams: dict[str, str | float], metrics: dict[s
         metrics: test metrics by tag.
     """
     with SummaryWriter(folder / VALIDATION) as writer:
-        # run_name: without one it would make a folder of its own, named by the time.
-        writer.add_hparams(hparams, metrics, run_name=".")
+        # Not add_hparams: it would open a second writer in a folder of its own, named by the time.
+        for summary in hparams_summaries(hparams, metrics):
+            writer.file_writer.add_summary(summary)
+        for tag, value in metrics.items():
+            writer.add_scalar(tag, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from imdb_lightning.config import CallbacksConfig, TrainerConfig
 from imdb_lightning.errors import UserError
 from imdb_lightning.results import CHECKPOINTS, LAST_CHECKPOINT
+
+
+# Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.
+warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl.Trainer:

@@ -7,7 +7,6 @@ of the global batch of which this process has a part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,15 +16,9 @@ from imdb_lightning.config import ModelConfig
 from imdb_lightning.model.metrics import LossAndAccuracy
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import LOSSES, l2_penalty
+from imdb_lightning.model.optimizer import OPTIMIZERS
 
 Batch = tuple[Tensor, ...]
-
-# Keras's defaults where torch's differ (Adam: epsilon 1e-7 for 1e-8; RMSprop: decay 0.9 for 0.99, epsilon 1e-7).
-OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adam": (torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-7, "fused": True}),
-    "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9, "eps": 1e-7}),
-    "sgd": (torch.optim.SGD, {"fused": True}),
-}
 
 
 class SentimentClassifier(pl.LightningModule):
@@ -121,8 +114,7 @@ class SentimentClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer by name, over all parameters."""
-        kind, settings = OPTIMIZERS[self.hparams["optimizer"]]
-        return kind(self.parameters(), lr=self.hparams["learning_rate"], **settings)  # type: ignore[call-arg]
+        return OPTIMIZERS[self.hparams["optimizer"]](self.parameters(), self.hparams["learning_rate"])
 
     def totals_of(self, split: str) -> LossAndAccuracy:
         """The totals of `train`, `val` or `test`; those of training hold the last epoch until the next begins."""

@@ -1,0 +1,23 @@
+# Both commands work in a fresh clone: the first one that is called makes the environment.
+#   make train                               the main job
+#   make train ARGS="model=deep_tanh_mse"    with other settings
+#   make test                                lint, types, and all tests that need no cluster and no GPU
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: train test
+
+train: $(INSTALLED)
+	$(BIN)/python -m imdb_lightning $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not gpu" -n 2
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test]"
+	touch $(INSTALLED)

@@ -1,0 +1,86 @@
+"""Bags against dense multi-hot rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imdb_lightning.data.bags import CHUNK_IDS, BagsWriter, distinct, multi_hot, open_bags
+from tests import oracle
+
+
+def random_reviews(count: int, num_words: int, seed: int = 0) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    reviews = [rng.integers(0, num_words, rng.integers(0, 60)).tolist() for _ in range(count)]
+    reviews[0] = []
+    reviews[1] = [num_words - 1] * 5
+    return reviews
+
+
+def flat(reviews: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([i for review in reviews for i in review], np.int32), np.array([len(review) for review in reviews])
+
+
+@pytest.mark.parametrize("num_words", [7, 300, 70_000])
+def test_distinct_ids_are_those_of_multi_hot_rows(num_words: int) -> None:
+    reviews = random_reviews(40, num_words)
+    ids, counts = distinct(*flat(reviews), num_words)
+    expected_ids, expected_offsets = oracle.bags_of(oracle.multi_hot(reviews, num_words))
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(np.cumsum([0, *counts]), expected_offsets)
+
+
+def test_keys_wider_than_32_bits_are_right() -> None:
+    lengths = np.ones(100_000, np.int64)
+    ids = (np.arange(100_000) % 60_000).astype(np.int32)
+    kept, counts = distinct(ids, lengths, 60_000)
+    np.testing.assert_array_equal(kept, ids)
+    np.testing.assert_array_equal(counts, lengths)
+
+
+def test_written_bags_are_read_back_whatever_the_chunks(tmp_path: Path) -> None:
+    reviews = random_reviews(90, 300)
+    labels = np.arange(90) % 2
+    with BagsWriter(tmp_path, "split", 300) as writer:
+        for start, stop in ((0, 1), (1, 50), (50, 50), (50, 90)):
+            writer.append(*flat(reviews[start:stop]), labels[start:stop])
+    bags = open_bags(tmp_path, "split")
+    expected_ids, expected_offsets = oracle.bags_of(oracle.multi_hot(reviews, 300))
+    np.testing.assert_array_equal(bags.ids, expected_ids)
+    np.testing.assert_array_equal(bags.offsets, expected_offsets)
+    np.testing.assert_array_equal(bags.labels, labels)
+    np.testing.assert_array_equal(np.load(tmp_path / "split_ids.npy"), expected_ids)
+    assert (bags.ids.dtype, bags.offsets.dtype, bags.labels.dtype) == (np.int32, np.int64, np.uint8)
+
+
+def test_more_ids_than_a_chunk_holds_lose_nothing(tmp_path: Path) -> None:
+    length = CHUNK_IDS // 2 + 1  # Two reviews do not fit into one chunk.
+    ids = np.arange(3 * length, dtype=np.int32) % 1000
+    with BagsWriter(tmp_path, "split", 1000) as writer:
+        writer.append(ids, np.full(3, length), np.array([1, 0, 1]))
+    bags = open_bags(tmp_path, "split")
+    np.testing.assert_array_equal(bags.ids, np.tile(np.arange(1000), 3))
+    np.testing.assert_array_equal(bags.offsets, [0, 1000, 2000, 3000])
+
+
+def test_batches_hold_the_chosen_rows(tmp_path: Path) -> None:
+    reviews = random_reviews(30, 100)
+    with BagsWriter(tmp_path, "split", 100) as writer:
+        writer.append(*flat(reviews), np.zeros(30))
+    bags = open_bags(tmp_path, "split")
+    dense = oracle.multi_hot(reviews, 100)
+    rows = np.array([29, 0, 1, 5, 5, 17])
+    np.testing.assert_array_equal(multi_hot(*bags.take(rows), 100), dense[rows])
+    np.testing.assert_array_equal(multi_hot(*bags.span(4, 9), 100), dense[4:9])
+    np.testing.assert_array_equal(multi_hot(*bags.part(10, 30).take(np.array([3, 0])), 100), dense[[13, 10]])
+    assert multi_hot(*bags.take(np.array([], int)), 100).shape == (0, 100)
+
+
+def test_open_maps_share_memory_with_parts(tmp_path: Path) -> None:
+    with BagsWriter(tmp_path, "split", 100) as writer:
+        writer.append(*flat(random_reviews(30, 100)), np.zeros(30))
+    bags = open_bags(tmp_path, "split")
+    assert np.shares_memory(bags.ids, bags.part(3, 9).ids)
+    assert np.shares_memory(bags.ids, bags.span(3, 9)[0])

@@ -1,0 +1,83 @@
+"""Batches: every row once an epoch, the same global batches for any number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from imdb_lightning.data.bags import Bags, BagsWriter, multi_hot, open_bags
+from imdb_lightning.data.sampling import BatchLoader, EpochOrder
+
+ROWS, WORDS = 53, 200
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory: pytest.TempPathFactory) -> Bags:
+    """Row `r` holds the ids `r` and `100 + r`, so that a row is known by its words."""
+    folder = tmp_path_factory.mktemp("bags")
+    ids = np.stack([np.arange(ROWS), 100 + np.arange(ROWS)], axis=1).astype(np.int32).ravel()
+    with BagsWriter(folder, "split", WORDS) as writer:
+        writer.append(ids, np.full(ROWS, 2), np.arange(ROWS) % 2)
+    return open_bags(folder, "split")
+
+
+def rows_of(batch: tuple[torch.Tensor, ...]) -> list[int]:
+    labels, _, ids, _ = batch
+    rows = ids.reshape(-1, 2)[:, 0].tolist()
+    assert labels.tolist() == [row % 2 for row in rows]
+    return rows
+
+
+def epoch(bags: Bags, order: EpochOrder | None, world_size: int, batch_size: int = 10) -> list[list[int]]:
+    """The global batches, put together from all processes' parts."""
+    loaders = [BatchLoader(bags, batch_size, WORDS, "sparse", order, rank, world_size) for rank in range(world_size)]
+    batches = []
+    for parts in zip(*loaders, strict=True):
+        batches.append([row for part in parts for row in rows_of(part)])
+        assert {int(part[1]) for part in parts} == {len(batches[-1])}
+    assert {len(loader) for loader in loaders} == {len(batches)}
+    return batches
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_global_batches_do_not_depend_on_the_number_of_processes(bags: Bags, world_size: int) -> None:
+    order = EpochOrder(ROWS, seed=5)
+    batches = epoch(bags, order, world_size)
+    assert batches == epoch(bags, order, 1)
+    assert sorted(row for batch in batches for row in batch) == list(range(ROWS))
+    assert [len(batch) for batch in batches] == [10, 10, 10, 10, 10, 3]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_neither_drops_nor_repeats_nor_shuffles(bags: Bags, world_size: int) -> None:
+    batches = epoch(bags, None, world_size)
+    assert [row for batch in batches for row in batch] == list(range(ROWS))
+
+
+def test_order_is_a_function_of_seed_and_epoch(bags: Bags) -> None:
+    def order(seed: int, number: int) -> list[int]:
+        chosen = EpochOrder(ROWS, seed)
+        chosen.set_epoch(number)
+        return [row for batch in epoch(bags, chosen, 1) for row in batch]
+
+    assert order(0, 3) == order(0, 3)
+    assert len({tuple(order(seed, number)) for seed in (0, 1) for number in (0, 1)}) == 4
+
+
+def test_iterating_draws_nothing_from_global_generators(bags: Bags) -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(BatchLoader(bags, 10, WORDS, "sparse", EpochOrder(ROWS, 0)))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+
+
+def test_dense_layout_holds_the_same_rows(bags: Bags) -> None:
+    loaders = (BatchLoader(bags, 10, WORDS, layout, EpochOrder(ROWS, 0)) for layout in ("sparse", "dense"))
+    for sparse, dense in zip(*loaders, strict=True):
+        np.testing.assert_array_equal(dense[2], multi_hot(sparse[2].numpy(), sparse[3].numpy(), WORDS))
+        assert torch.equal(dense[0], sparse[0])

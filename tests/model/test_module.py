@@ -1,0 +1,113 @@
+"""The classifier under a stock trainer: what it reports, what it minimizes, how it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from imdb_lightning import IMDBDataModule, SentimentClassifier
+from imdb_lightning.data.bags import multi_hot
+from tests import oracle
+
+
+@pytest.fixture
+def datamodule(npz: Path, cache: Path, tmp_path: Path) -> IMDBDataModule:
+    index = tmp_path / "index.json"
+    index.write_text('{"the": 1}')
+    return IMDBDataModule(
+        str(npz), str(index), cache_dir=str(cache), num_words=500, validation_size=200, train_size=300, batch_size=70
+    )
+
+
+def stock_trainer(folder: Path, **flags: object) -> pl.Trainer:
+    return pl.Trainer(
+        default_root_dir=folder, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", **flags,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hidden_units", "parameters"), [([16], 160_033), ([32, 32, 32], 322_177), ([64, 64], 644_289)]
+)
+def test_networks_have_as_many_parameters_as_the_notebooks(hidden_units: list[int], parameters: int) -> None:
+    classifier = SentimentClassifier(hidden_units, activation="relu", loss="bce")
+    assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
+
+
+def test_stock_trainer_fits_and_tests(datamodule: IMDBDataModule, tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    classifier = SentimentClassifier([16], activation="relu", loss="bce", num_words=500)
+    trainer = stock_trainer(tmp_path, max_epochs=3)
+    trainer.fit(classifier, datamodule)
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy"} <= set(trainer.callback_metrics)
+    (metrics,) = trainer.test(classifier, datamodule, verbose=False)
+    bags = datamodule.splits.test
+    dense = multi_hot(*bags.span(0, len(bags)), 500)
+    weights = [p.detach().numpy() if p.ndim == 1 or n == 0 else p.detach().numpy().T
+               for n, p in enumerate(classifier.network.parameters())]  # fmt: skip
+    expected = oracle.network(dense, weights, "relu")
+    np.testing.assert_allclose(torch.cat(classifier.test_probabilities), expected, atol=1e-6)
+    assert metrics["test/loss"] == pytest.approx(oracle.binary_cross_entropy(expected, bags.labels), rel=1e-5)
+    assert metrics["test/accuracy"] == pytest.approx(np.mean((expected > 0.5) == bags.labels), abs=1e-9)
+    predicted = trainer.predict(classifier, datamodule)
+    assert torch.equal(torch.cat(predicted), torch.cat(classifier.test_probabilities))
+
+
+def test_penalty_is_part_of_every_reported_loss(datamodule: IMDBDataModule, tmp_path: Path) -> None:
+    reported = []
+    for l2 in (0.0, 0.01):
+        pl.seed_everything(0, verbose=False)
+        # Nearly no learning, so that the weights, and with them the penalty, stay what they are.
+        classifier = SentimentClassifier([8, 4], "relu", "bce", l2=l2, learning_rate=1e-12, num_words=500)
+        trainer = stock_trainer(tmp_path, max_epochs=1)
+        trainer.fit(classifier, datamodule)
+        metrics = trainer.callback_metrics | trainer.test(classifier, datamodule, verbose=False)[0]
+        reported.append(metrics)
+    kernels = [classifier.network.words.weight, classifier.network.rest[1].weight]
+    penalty = 0.01 * sum(float((kernel.detach().double() ** 2).sum()) for kernel in kernels)
+    for split in ("train", "val", "test"):
+        difference = float(reported[1][f"{split}/loss"]) - float(reported[0][f"{split}/loss"])
+        assert difference == pytest.approx(penalty, rel=1e-5)
+        assert reported[1][f"{split}/accuracy"] == reported[0][f"{split}/accuracy"]
+
+
+@pytest.mark.parametrize("model", [("relu", "bce", 0.0), ("tanh", "mse", 0.0), ("relu", "bce", 0.001)])
+def test_dense_layout_trains_to_the_same(
+    model: tuple[str, str, float], datamodule: IMDBDataModule, tmp_path: Path
+) -> None:
+    activation, loss, l2 = model
+    results = []
+    for layout in ("sparse", "dense"):
+        datamodule.layout = layout
+        pl.seed_everything(0, verbose=False)
+        classifier = SentimentClassifier([8, 8], activation, loss, l2=l2, num_words=500)
+        trainer = stock_trainer(tmp_path, max_epochs=2)
+        trainer.fit(classifier, datamodule)
+        trainer.test(classifier, datamodule, verbose=False)
+        results.append((torch.cat(classifier.test_probabilities), float(trainer.callback_metrics["test/loss"])))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=1e-5, rtol=0)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_every_optimizer_lowers_the_loss(optimizer: str, datamodule: IMDBDataModule, tmp_path: Path) -> None:
+    losses = []
+    for epochs in (1, 6):
+        pl.seed_everything(0, verbose=False)
+        rate = 0.5 if optimizer == "sgd" else 0.01
+        classifier = SentimentClassifier([8], "relu", "bce", optimizer=optimizer, learning_rate=rate, num_words=500)
+        trainer = stock_trainer(tmp_path, max_epochs=epochs)
+        trainer.fit(classifier, datamodule)
+        losses.append(float(trainer.callback_metrics["train/loss"]))
+    assert losses[1] < losses[0] - 0.02
+
+
+def test_mean_squared_error_does_not_saturate_in_bfloat16() -> None:
+    classifier = SentimentClassifier([4], "tanh", "mse", num_words=10)
+    logits = torch.tensor([12.0], dtype=torch.bfloat16, requires_grad=True)
+    classifier.losses(logits, torch.zeros(1)).sum().backward()
+    assert float(logits.grad) > 0

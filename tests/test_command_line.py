@@ -1,0 +1,109 @@
+"""The command as a user types it: refusals, help, failing jobs, what is left behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+SMALL = [
+    "data=synthetic", "data.reviews=1500", "data.validation_size=500", "data.test_size=400", "data.num_words=500",
+    "data.batch_size=100", "trainer.max_epochs=2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "data.batch_size=0",
+        "model.activation=rellu",
+        "data.validation_size=25000",
+        "model.hiden_units=[16]",
+        "model=nosuch",
+        "trainer.max_epochs=0",
+        "data.path=/nonexistent.npz",
+    ],
+)
+def test_bad_setting_ends_with_one_message_and_no_folder(argument: str, command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, argument)
+    assert answer.returncode == 2
+    assert argument.partition("=")[0] in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert answer.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argument", ["trainer.flags.colour=red", "trainer.flags.max_epochs=3"])
+def test_mistake_seen_late_leaves_no_folder_either(argument: str, command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *SMALL, argument)
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1].startswith(argument.partition("=")[0])
+    assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["model=nosuch"]])
+def test_help_settings_and_refusals_do_without_torch(arguments: list[str], command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time")}
+    assert "hydra" in imported
+    assert not imported & {"torch", "pytorch_lightning", "matplotlib", "tensorboard"}
+
+
+def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "--help")
+    assert answer.returncode == 0
+    assert "model: deep_tanh_mse, regularized_relu_bce, shallow_relu_bce" in answer.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_failing_jobs_are_named_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", *SMALL, "data.batch_size=100,0", "model.learning_rate=0.001,1e30")
+    assert answer.returncode == 1
+    assert "This job will fail" in answer.stderr
+    (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
+    statuses = {path.parent.name[0]: json.loads(path.read_text()) for path in sweep.glob("*/status.json")}
+    assert {number: status["state"] for number, status in statuses.items()} == {
+        "0": "completed", "1": "failed", "2": "failed", "3": "failed",
+    }  # fmt: skip
+    assert "The training diverged" in statuses["1"]["reason"]
+    assert "data.batch_size: expected a whole number" in statuses["2"]["reason"]
+    table = (sweep / "comparison.md").read_text()
+    for number in "123":
+        assert f"- `{number}_shallow_relu_bce`: failed. {statuses[number]['reason']}" in table
+        assert f"{number}_shallow_relu_bce: failed." in answer.stdout
+    (row,) = csv.DictReader((sweep / "comparison.csv").read_text().splitlines())
+    assert row["runs"] == "1"
+
+
+@pytest.mark.slow
+def test_debug_fast_keeps_nothing(command: Command, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    work = tmp_path / "work"
+    temporary.mkdir()
+    work.mkdir()
+    answer = command(work, *SMALL, "debug=fast", TMPDIR=str(temporary))
+    assert answer.returncode == 0, answer.stderr
+    assert "test" in answer.stdout
+    assert list(work.iterdir()) == list(temporary.glob("imdb_lightning*")) == []
+
+
+@pytest.mark.slow
+def test_debug_overfit_learns_its_batches_by_heart(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *SMALL[:-1], "debug=overfit", "data.train_size=200")
+    assert answer.returncode == 0, answer.stderr
+    (history,) = tmp_path.rglob("history.csv")
+    assert float(list(csv.DictReader(history.read_text().splitlines()))[-1]["accuracy"]) == 1.0
+
+
+@pytest.mark.slow
+def test_debug_profile_says_where_the_time_goes(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *SMALL[:-1], "debug=profile")
+    assert answer.returncode == 0, answer.stderr
+    assert "run_training_batch" in answer.stderr + answer.stdout

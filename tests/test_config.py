@@ -1,0 +1,162 @@
+"""The settings: defaults as promised, refusals that name the key, the saved form gives the same back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from imdb_lightning.composition import CommandLine, read_command_line, register_schema
+from imdb_lightning.config import Config, load, to_yaml
+from imdb_lightning.errors import UserError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def schema() -> None:
+    register_schema()
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMDB_NPZ", raising=False)
+    monkeypatch.delenv("IMDB_LIGHTNING_CACHE", raising=False)
+
+
+def read(*arguments: str) -> CommandLine:
+    return read_command_line(arguments, preflight=lambda config: None)
+
+
+def compose(*arguments: str) -> Config:
+    (config,) = read(*arguments).configs
+    return config
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    config = compose()
+    assert config.model.name == "shallow_relu_bce"
+    assert config.data.source == "imdb"
+    assert config.trainer.accelerator == "cpu"
+    assert (config.seed, config.trainer.max_epochs, config.model.learning_rate) == (0, 20, 1e-3)
+    assert (config.data.num_words, config.data.validation_size, config.data.batch_size) == (10_000, 10_000, 512)
+    callbacks = config.callbacks
+    assert (callbacks.monitor, callbacks.mode, callbacks.patience, callbacks.restore_best) == ("val/loss", "min", 2, True)
+
+
+NETWORKS = {
+    "shallow_relu_bce": ([16], "relu", "bce", 0.0, 0.0),
+    "deep_tanh_mse": ([32, 32, 32], "tanh", "mse", 0.0, 0.0),
+    "regularized_relu_bce": ([64, 64], "relu", "bce", 0.001, 0.5),
+}
+PROTOCOLS = {
+    "shallow_relu_bce": (20, 2, True),
+    "deep_tanh_mse": (20, None, False),
+    "regularized_relu_bce": (5, None, False),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_notebook_experiments_follow_the_notebook(name: str) -> None:
+    config = compose(f"+experiment=notebook/{name}")
+    model = config.model
+    assert (model.hidden_units, model.activation, model.loss, model.l2, model.dropout) == NETWORKS[name]
+    callbacks = config.callbacks
+    assert (config.trainer.max_epochs, callbacks.patience, callbacks.restore_best) == PROTOCOLS[name]
+
+
+def test_variables_name_data_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMDB_NPZ", "some.npz")
+    monkeypatch.setenv("IMDB_LIGHTNING_CACHE", "some/cache")
+    data = compose().data
+    assert (data.path, data.cache_dir) == ("some.npz", "some/cache")
+    assert compose("data.path=null").data.path is None
+
+
+REFUSALS = {
+    "data.batch_size=0": r"data\.batch_size: expected a whole number, at least 1, but got 0\.",
+    "data.batch_size=many": r"data\.batch_size: expected int, but got 'many'\.",
+    "data.batch_size=1.5": r"data\.batch_size: expected int, but got '?1\.5",
+    "data.layout=wide": r"data\.layout: expected one of sparse, dense, but got 'wide'\.",
+    "data.num_words=3": r"data\.num_words: expected a whole number, at least 4",
+    "data.train_size=0": r"data\.train_size: .* at least 1",
+    "data.offline=maybe": r"data\.offline: expected one of fallback, error",
+    "data.reviews=100": r"data\.reviews: expected one of the keys .*path.* unknown",
+    "model.activation=rellu": r"model\.activation: expected one of relu, tanh.* but got 'rellu'\.",
+    "model.hidden_units=[]": r"model\.hidden_units: expected a list of whole numbers",
+    "model.hidden_units=[16,0]": r"model\.hidden_units: expected a list of whole numbers.* but got \[16, 0\]",
+    "model.hidden_units=16": r"model\.hidden_units: expected list\[int\], but got 16",
+    "model.hiden_units=[16]": r"model\.hiden_units: expected one of the keys .* Did you mean hidden_units\?",
+    "+model.depth=3": r"model\.depth: expected one of the keys",
+    "model.dropout=1": r"model\.dropout: expected a number from 0 to below 1, but got 1\.0",
+    "model.l2=-1": r"model\.l2: expected a number, at least 0",
+    "model.learning_rate=0": r"model\.learning_rate: expected a number above 0",
+    "model.learning_rate=inf": r"model\.learning_rate: expected a number above 0",
+    "model.name=a/b": r"model\.name: expected a name without '/'",
+    "model=nosuch": r"model: expected one of deep_tanh_mse, regularized_relu_bce, shallow_relu_bce, but got 'nosuch'",
+    "modle=deep_tanh_mse": r"modle: expected one of the keys .* Did you mean model\?",
+    "trainer=tpu": r"trainer: expected one of cpu, gpu",
+    "trainer.max_epochs=0": r"trainer\.max_epochs: expected a whole number, at least 1",
+    "trainer.precision=16-mixed": r"trainer\.precision: expected 32-true or bf16-mixed on a CPU",
+    "trainer.threads=0": r"trainer\.threads: expected a whole number, at least 1",
+    "callbacks.monitor=loss": r"callbacks\.monitor: expected one of val/loss, val/accuracy",
+    "callbacks.mode=max": r"callbacks\.mode: expected one of min",
+    "callbacks.patience=0": r"callbacks\.patience: .* at least 1",
+    "seed=-1": r"seed: expected a whole number from 0 to 4294967295, but got -1",
+    "seed=null": r"seed: expected int, but got None",
+    "seed=1,2": r"To sweep over it, add --multirun",
+    "+experiment=notebook": r"experiment: expected one of notebook/deep_tanh_mse",
+    "experiment=notebook/deep_tanh_mse": r"use \+experiment=notebook/deep_tanh_mse",
+    "seed": r"seed: expected group=option or key=value",
+    "~data": r"Missing mandatory value: data",
+}
+
+
+@pytest.mark.parametrize("argument", REFUSALS)
+def test_bad_setting_is_refused_by_its_key(argument: str) -> None:
+    with pytest.raises(UserError, match=REFUSALS[argument]) as refused:
+        read(argument)
+    assert "\n" not in str(refused.value)
+
+
+def test_impossible_synthetic_split_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.validation_size: expected fewer than the 100 of data\.reviews"):
+        read("data=synthetic", "data.reviews=100")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["model=deep_tanh_mse", "seed=7"], ["data=synthetic", "trainer.flags.gradient_clip_val=0.5"]]
+)
+def test_saved_settings_give_the_same_back(arguments: Sequence[str], tmp_path: Path) -> None:
+    config = compose(*arguments)
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert load(tmp_path / "config.yaml") == config
+
+
+def test_any_trainer_flag_can_be_set_without_a_plus() -> None:
+    assert compose("trainer.flags.gradient_clip_val=0.5").trainer.flags == {"gradient_clip_val": 0.5}
+
+
+def test_sweep_is_checked_job_by_job() -> None:
+    asked = read("-m", "model=deep_tanh_mse,shallow_relu_bce", "seed=0,-1")
+    assert [(config.model.name, config.seed) for config in asked.configs] == [
+        ("deep_tanh_mse", 0), ("shallow_relu_bce", 0),
+    ]  # fmt: skip
+    assert list(asked.errors) == ["model=deep_tanh_mse seed=-1", "model=shallow_relu_bce seed=-1"]
+
+
+def test_sweep_without_a_good_job_is_refused() -> None:
+    with pytest.raises(UserError, match="seed"):
+        read("-m", "seed=-1,-2")
+
+
+def test_glob_finds_options_in_folders() -> None:
+    configs = read("-m", "+experiment=glob(notebook/*)").configs
+    assert {config.model.name for config in configs} == set(NETWORKS)
+    with pytest.raises(UserError, match="a glob that matches one of notebook/deep_tanh_mse"):
+        read("-m", "+experiment=glob(book/*)")
+
+
+@pytest.mark.parametrize("option", ["fast", "overfit", "profile"])
+def test_debug_options_compose(option: str) -> None:
+    config = compose(f"debug={option}")
+    assert config.keep == (option != "fast")
