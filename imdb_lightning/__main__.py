@@ -27,8 +27,8 @@ def main() -> None:
         asked = composition.read_command_line(sys.argv[1:], preflight)
     except UserError as error:
         refuse(error)
-    for overrides, error in asked.errors.items():
-        print(f"This job will fail: {overrides}\n  {error}", file=sys.stderr)
+    for overrides, mistake in asked.errors.items():
+        print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
     sys.argv[1:] = asked.arguments
     hydra.main(str(composition.CONF), composition.CONFIG_NAME, composition.VERSION_BASE)(job)()
     sweep = composition.SweepFolder.path

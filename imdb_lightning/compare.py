@@ -23,7 +23,6 @@ from imdb_lightning.errors import UserError
 from imdb_lightning.results import (
     COMPLETED,
     CONFIG,
-    HISTORY,
     STATUS,
     RunResult,
     Status,
@@ -131,7 +130,7 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
         from imdb_lightning.plots import plot_comparison  # matplotlib takes a while, and the table does without.
 
         curves = {group.label: [read_history(run.folder) for run in group.runs] for group in groups}
-        plot_comparison({label: histories for label, histories in curves.items()}, "", folder / "comparison.png")
+        plot_comparison(curves, folder / "comparison.png")
 
 
 def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:

@@ -103,7 +103,7 @@ def _expand_glob(text: str) -> str:
     override = OverridesParser.create().parse_override(text)
     group, pattern = override.key_or_group, override.value()
     options = _options(group)
-    chosen = pattern.filter(options) if isinstance(pattern, Glob) else []
+    chosen: list[str] = pattern.filter(options) if isinstance(pattern, Glob) else []
     if not chosen:
         raise UserError(group, "a glob that matches one of " + ", ".join(options), text, _HELP)
     return f"{text.partition('=')[0]}={','.join(chosen)}"

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -169,7 +170,7 @@ def _provenance() -> dict[str, str | None]:
         "git": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "lightning": pl.__version__,
+        "lightning": version("pytorch-lightning"),
         "command": shlex.join(sys.orig_argv),
         "host": platform.node(),
     }
@@ -180,5 +181,7 @@ def _git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
-    answer = subprocess.run(["git", "-C", root, "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "-C", root, "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip() if answer.returncode == 0 else None

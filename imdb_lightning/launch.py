@@ -24,7 +24,9 @@ def preflight(config: Config) -> None:
         import torch  # Takes seconds, and only this check needs it.
 
         if not torch.cuda.is_available():
-            raise UserError("trainer.accelerator", "cpu, as this machine has no CUDA device", "'gpu'", "Use trainer=cpu.")
+            raise UserError(
+                "trainer.accelerator", "cpu, as this machine has no CUDA device", "'gpu'", "Use trainer=cpu."
+            )
 
 
 def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:

@@ -34,12 +34,11 @@ def plot_curves(history: Sequence[Epoch], quantity: str, title: str, path: Path,
     _save(figure, path)
 
 
-def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]], title: str, path: Path) -> None:
+def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]], path: Path) -> None:
     """Overlays the curves of several runs: one color a group, training dashed, validation solid.
 
     Args:
         groups: runs' histories by label; the first run of a group names it in the legend.
-        title: of the picture.
         path: of the file.
     """
     figure = Figure(figsize=(2 * SIZE[0], SIZE[1] + 0.3 * len(groups)), dpi=DOTS_PER_INCH, layout="constrained")
@@ -52,7 +51,6 @@ def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]], title: str,
         _finish_curves(axes, quantity, quantity, legend=False)
     handles, labels_shown = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels_shown, loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title)
     _save(figure, path)
 
 
@@ -116,7 +114,7 @@ def _draw_curves(
 
 def _finish_curves(axes: Axes, quantity: str, title: str, legend: bool = True) -> None:
     axes.set(xlabel="epoch", ylabel=QUANTITIES[quantity], title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if legend:
         axes.legend(frameon=False)

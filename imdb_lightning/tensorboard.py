@@ -59,7 +59,7 @@ def write_hparams(folder: Path, hparams: dict[str, str | float], metrics: dict[s
     """
     with SummaryWriter(folder / VALIDATION) as writer:
         # Not add_hparams: it would open a second writer in a folder of its own, named by the time.
-        for summary in hparams_summaries(hparams, metrics):
+        for summary in hparams_summaries(hparams, metrics):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
         for tag, value in metrics.items():
             writer.add_scalar(tag, value)

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
@@ -13,7 +14,6 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from imdb_lightning.config import CallbacksConfig, TrainerConfig
 from imdb_lightning.errors import UserError
 from imdb_lightning.results import CHECKPOINTS, LAST_CHECKPOINT
-
 
 # Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.
 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
@@ -29,7 +29,7 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
     Raises:
         UserError: a flag is unknown, or it is set elsewhere.
     """
-    ours = {
+    ours: dict[str, Any] = {
         "accelerator": config.accelerator,
         "devices": config.devices,
         "precision": config.precision,

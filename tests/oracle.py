@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 
-def keras_load_data(path: Path, num_words: int, seed: int = 113) -> tuple[tuple[list, np.ndarray], tuple[list, np.ndarray]]:
+def keras_load_data(
+    path: Path, num_words: int, seed: int = 113
+) -> tuple[tuple[list, np.ndarray], tuple[list, np.ndarray]]:
     """Keras's `imdb.load_data`, on a file that we trust: it unpickles."""
     with np.load(path, allow_pickle=True) as file:
         splits = [(file[f"x_{split}"], file[f"y_{split}"]) for split in ("train", "test")]

@@ -50,7 +50,9 @@ def test_mistake_seen_late_leaves_no_folder_either(argument: str, command: Comma
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["model=nosuch"]])
 def test_help_settings_and_refusals_do_without_torch(arguments: list[str], command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
-    imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time")}
+    imported = {
+        line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time")
+    }
     assert "hydra" in imported
     assert not imported & {"torch", "pytorch_lightning", "matplotlib", "tensorboard"}
 

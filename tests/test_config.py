@@ -40,7 +40,12 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (config.seed, config.trainer.max_epochs, config.model.learning_rate) == (0, 20, 1e-3)
     assert (config.data.num_words, config.data.validation_size, config.data.batch_size) == (10_000, 10_000, 512)
     callbacks = config.callbacks
-    assert (callbacks.monitor, callbacks.mode, callbacks.patience, callbacks.restore_best) == ("val/loss", "min", 2, True)
+    assert (callbacks.monitor, callbacks.mode, callbacks.patience, callbacks.restore_best) == (
+        "val/loss",
+        "min",
+        2,
+        True,
+    )
 
 
 NETWORKS = {

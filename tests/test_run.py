@@ -27,10 +27,15 @@ pytestmark = pytest.mark.slow
 PARAMETERS = {"shallow_relu_bce": 160_033, "deep_tanh_mse": 322_177, "regularized_relu_bce": 644_289}
 # Means over six seeds of Keras's own runs of the notebook, and as far as single runs may be from them (measured
 # standard deviations: 0.0007, 0.0024, 0.0036).
-KERAS = {"shallow_relu_bce": (0.8795, 0.003), "deep_tanh_mse": (0.8572, 0.0115), "regularized_relu_bce": (0.8760, 0.012)}
+KERAS = {
+    "shallow_relu_bce": (0.8795, 0.003),
+    "deep_tanh_mse": (0.8572, 0.0115),
+    "regularized_relu_bce": (0.8760, 0.012),
+}
 FILES = {
     "config.yaml", "status.json", "results.json", "history.csv", "predictions.csv", "loss.png", "accuracy.png",
-    "confusion.png", "roc.png", "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation", "train.log",
+    "confusion.png", "roc.png", "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation",
+    "train.log",
 }  # fmt: skip
 DATA = [] if REAL else ["data=synthetic"]
 
@@ -134,7 +139,9 @@ def test_predictions_follow_from_the_saved_weights(run: Path) -> None:
     np.testing.assert_array_equal(labels, bags.labels)
     saved = load_file(run / "model.safetensors")
     weights = [saved["words.weight"], saved["words.bias"]]
-    for name in sorted({name.rpartition(".")[0] for name in saved if name.startswith("rest.")}, key=lambda n: int(n[5:])):
+    for name in sorted(
+        {name.rpartition(".")[0] for name in saved if name.startswith("rest.")}, key=lambda n: int(n[5:])
+    ):
         weights += [saved[f"{name}.weight"].T, saved[f"{name}.bias"]]
     rows = 2000
     expected = oracle.network(multi_hot(*bags.span(0, rows), 10_000), weights, config.model.activation)

@@ -97,15 +97,13 @@ def distinct(ids: Ids, lengths: NDArray[np.integer[Any]], num_words: int) -> tup
         The bags' ids, int32, and the number of ids in each, int64 `[R]`.
     """
     rows = len(lengths)
-    wide = np.uint32 if rows * num_words < 2**32 else np.uint64
-    keys = np.repeat(np.arange(rows, dtype=wide), lengths)
-    keys *= wide(num_words)
-    keys += ids.astype(wide)
+    wide = np.dtype(np.uint32 if rows * num_words < 2**32 else np.uint64)
+    keys = np.repeat(np.arange(rows, dtype=wide) * wide.type(num_words), lengths) + ids.astype(wide)
     keys.sort()
     if len(keys):
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-    counts = np.bincount((keys // wide(num_words)).astype(np.intp), minlength=rows)
-    return (keys % wide(num_words)).astype(np.int32), counts
+    row_of_key, kept = np.divmod(keys, wide.type(num_words))
+    return kept.astype(np.int32), np.bincount(row_of_key.astype(np.intp), minlength=rows)
 
 
 class BagsWriter:

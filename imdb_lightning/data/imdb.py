@@ -196,10 +196,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _read_array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
     with archive.open(member) as file:
         shape, dtype = _read_header(file)
-        if dtype.hasobject:
-            array = _ArrayUnpickler(file).load()
-        else:
-            array = np.frombuffer(file.read(), dtype)
+        array = _ArrayUnpickler(file).load() if dtype.hasobject else np.frombuffer(file.read(), dtype)
     if not isinstance(array, np.ndarray) or array.shape != shape:
         raise ValueError(f"{member} is not an array of shape {shape}")
     return array

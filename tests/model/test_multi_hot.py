@@ -115,6 +115,14 @@ def test_transpose_lists_bags_in_order() -> None:
     np.testing.assert_array_equal(starts, expected_starts)
 
 
+def test_transpose_of_word_and_bag_wider_than_32_bits_is_right() -> None:
+    words, bags = 9_000_000, 1000
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, words, bags).astype(np.int32))
+    rows, starts = transpose(ids, torch.arange(bags + 1, dtype=torch.int32), words)
+    np.testing.assert_array_equal(rows, np.argsort(ids.numpy(), kind="stable"))
+    np.testing.assert_array_equal(starts, np.searchsorted(np.sort(ids.numpy()), np.arange(words + 1)))
+
+
 def test_start_is_glorot_uniform() -> None:
     torch.manual_seed(0)
     weight = MultiHotLinear(10_000, 16).weight.detach()

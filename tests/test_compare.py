@@ -1,0 +1,70 @@
+"""Grouping and numbers of a comparison, by hand."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from imdb_lightning import compare
+from imdb_lightning.composition import read_command_line, register_schema
+from imdb_lightning.config import to_yaml
+from imdb_lightning.errors import UserError
+from imdb_lightning.results import Epoch, RunResult, Status, write_history, write_json, write_text
+
+
+def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
+    """A finished run's folder, as far as comparisons read it."""
+    register_schema()
+    (config,) = read_command_line(["data=synthetic", *arguments], preflight=lambda config: None).configs
+    folder.mkdir(parents=True)
+    write_text(folder / "config.yaml", to_yaml(config))
+    write_json(folder / "status.json", Status("completed", "", "", "", 1))
+    write_history(folder, [Epoch(1, 0.5, 0.8, 0.4, 0.9, 0.1)])
+    result = RunResult(
+        name=config.name, model=config.model.name, seed=config.seed, test={"loss": 0.5, "accuracy": accuracy},
+        validation={"loss": 0.4, "accuracy": 0.9}, epochs=1, best_epoch=1, stopped="max_epochs", parameters=10,
+        world_size=1, precision="32-true", seconds={"total": 2.0}, data={}, provenance={},
+    )  # fmt: skip
+    write_json(folder / "results.json", result)
+
+
+def test_seeds_are_grouped_and_other_settings_told_apart(tmp_path: Path) -> None:
+    make_run(tmp_path / "0_a", 0.80, "seed=0")
+    make_run(tmp_path / "1_a", 0.84, "seed=1")
+    make_run(tmp_path / "2_a", 0.70, "seed=0", "model.learning_rate=0.5")
+    make_run(tmp_path / "10_b", 0.60, "model=deep_tanh_mse")
+    runs = compare.find_runs([tmp_path])
+    groups = compare.group_runs(runs)
+    compare.write_comparison(groups, runs, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert [(row["model"], row["runs"]) for row in rows] == [
+        ("shallow_relu_bce learning_rate=0.001", "2"),
+        ("shallow_relu_bce learning_rate=0.5", "1"),
+        ("deep_tanh_mse", "1"),
+    ]
+    assert float(rows[0]["test_accuracy_mean"]) == pytest.approx(0.82)
+    assert float(rows[0]["test_accuracy_std"]) == pytest.approx(0.04 / 2**0.5)
+    assert rows[1]["test_accuracy_std"] == ""
+
+
+def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "0_a", 0.8)
+    (tmp_path / "1_a").mkdir()
+    write_json(tmp_path / "1_a" / "status.json", Status("failed", "RuntimeError: [bold]no[/bold]", "", "", 0))
+    assert not compare.compare_sweep(tmp_path)
+    assert "1_a: failed. RuntimeError: [bold]no[/bold]" in capsys.readouterr().out
+    assert "- `1_a`: failed. RuntimeError: [bold]no[/bold]" in (tmp_path / "comparison.md").read_text()
+
+
+def test_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"expected a folder with runs"):
+        compare.find_runs([tmp_path])
+
+
+def test_damaged_results_are_refused_by_name(tmp_path: Path) -> None:
+    make_run(tmp_path / "0_a", 0.8)
+    (tmp_path / "0_a" / "results.json").write_text("{")
+    with pytest.raises(UserError, match=r"results\.json: expected JSON"):
+        compare.find_runs([tmp_path])
