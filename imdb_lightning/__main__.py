@@ -59,7 +59,7 @@ def job(values: DictConfig) -> None:
         raise
     from imdb_lightning.report import print_result
 
-    print_result(result, folder)
+    print_result(result, folder if config.keep else None)
     if not (config.keep or sweeping):
         shutil.rmtree(folder)
 

@@ -1,6 +1,6 @@
 """What happens around Lightning's loop: history, the progress bar, best weights, seeds of each step.
 
-Each callback does one thing. `History` comes first in a trainer's list: the others read its last row.
+Each callback does one thing. In a trainer's list `History` comes before those that read its last row.
 """
 
 from __future__ import annotations

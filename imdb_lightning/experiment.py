@@ -101,7 +101,7 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
             validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
             epochs=len(history.epochs),
             best_epoch=best,
-            stopped="early" if len(history.epochs) < config.trainer.max_epochs else "max_epochs",
+            stopped="early" if len(history.epochs) < (trainer.max_epochs or 0) else "max_epochs",
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             world_size=trainer.world_size,
             precision=config.trainer.precision,
@@ -115,9 +115,9 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
 
 def _callbacks(config: Config, folder: Path, history: History) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
+        EpochProgress(),  # First, so that its bar is away when history speaks.
         history,
         TensorBoardCurves(folder, history),
-        EpochProgress(),
         StepSeeds(config.seed),
         build_checkpoint(folder),
     ]

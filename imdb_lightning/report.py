@@ -56,8 +56,8 @@ def write_curves(folder: Path, title: str, history: list[Epoch], best_epoch: int
         plots.plot_curves(history, quantity, f"{title}: {quantity}", folder / f"{quantity}.png", best_epoch)
 
 
-def print_result(result: RunResult, folder: Path) -> None:
-    """Prints what most people want to know, and where the rest is."""
+def print_result(result: RunResult, folder: Path | None) -> None:
+    """Prints what most people want to know, and where the rest is; None: there is no folder to be kept."""
     table = Table(title=f"{result.name}, seed {result.seed}", title_justify="left")
     for column in ("", "loss", "accuracy"):
         table.add_column(column, justify="left" if not column else "right")
@@ -66,14 +66,14 @@ def print_result(result: RunResult, folder: Path) -> None:
         table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
     console = Console()
     console.print(table)
-    shown = os.path.relpath(folder)  # As people type it.
     stopped = "stopped early" if result.stopped == "early" else "all epochs"
     seconds = result.seconds
     lines = [
         f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
         f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
-        f"folder       {shown}",
-        f"curves       tensorboard --logdir {shown}",
     ]
+    if folder is not None:
+        shown = os.path.relpath(folder)  # As people type it.
+        lines += [f"folder       {shown}", f"curves       tensorboard --logdir {shown}"]
     # No wrapping: paths and commands are there to be copied.
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

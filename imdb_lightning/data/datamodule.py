@@ -44,8 +44,8 @@ class ReviewDataModule(pl.LightningDataModule):
         self.num_words, self.batch_size, self.layout, self.seed = num_words, batch_size, layout, seed
 
     def prepare_data(self) -> None:
-        """Builds what the cache lacks, on one process of each machine."""
-        self._load()
+        """Builds what the cache lacks, on one process of each machine; Lightning asks before each fit and test."""
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Maps the splits, once."""

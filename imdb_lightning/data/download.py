@@ -46,7 +46,9 @@ def fetch(url: str, known_hash: str, cache: Path) -> Path:
     try:
         return Path(pooch.retrieve(url, known_hash, fname=name, path=cache, downloader=_Resuming(part)))
     except requests.exceptions.RequestException as error:
-        raise DownloadFailedError(f"{url}: {error}") from error
+        # urllib3 packs the reason into the question; the reason alone is what a person can read.
+        reason = getattr(error.args[0], "reason", error) if error.args else error
+        raise DownloadFailedError(f"{url}: {reason}") from error
     except ValueError as error:
         remedy = "Something on the way changes it: fetch it elsewhere and name the copy in data.path."
         raise UserError(url, f"a file with {known_hash}", "another", remedy) from error

