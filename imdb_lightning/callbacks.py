@@ -43,6 +43,10 @@ class History(pl.Callback):
         self.epochs: list[Epoch] = []
         self._start = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock, also of an epoch that goes on in the middle."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
         self._start = time.perf_counter()
@@ -104,8 +108,8 @@ class BestWeights(pl.Callback):
             self.score = score
             self.weights = {name: weight.detach().clone() for name, weight in pl_module.state_dict().items()}
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Puts the best weights back."""
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the best weights back, also when a resumed run had no epoch left to train."""
         if self.weights is not None:
             pl_module.load_state_dict(self.weights)
 
@@ -150,11 +154,16 @@ class EpochProgress(pl.Callback):
         self.console = Console(stderr=True)
         self._shown = 0.0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows the bar."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Makes the bar."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.task = self.progress.add_task(self._description(trainer, ""), total=trainer.num_training_batches)
+        hidden = not (self.console.is_terminal and trainer.is_global_zero)
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
+        self.task = self.progress.add_task("", total=trainer.num_training_batches)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Shows it, empty."""
+        self.progress.reset(self.task, description=self._description(trainer, ""))
         self.progress.start()
 
     def on_train_batch_end(

@@ -9,7 +9,6 @@ OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +157,15 @@ class TrainerConfig:
     accelerator: str
     """`cpu` or `gpu`."""
     devices: int
-    """Processes on this machine, one per device."""
+    """Processes on each machine, one per device; -1: as many as it has GPUs."""
+    num_nodes: int
+    """Machines, at least 1."""
+    node_rank: int | None
+    """Which of several machines this is, from 0; null: what Slurm says."""
+    rendezvous: str | None
+    """Where several machines meet, `host:port` of the first; null: what Slurm says."""
+    max_restarts: int
+    """How often killed or crashed processes are started again, at least 0."""
     precision: str
     """`32-true`, `bf16-mixed` or `16-mixed`; the last on a GPU only."""
     deterministic: bool
@@ -172,7 +179,17 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         _choice("trainer.accelerator", self.accelerator, ACCELERATORS)
-        _whole("trainer.devices", self.devices, 1, 1, 1)
+        if self.devices == 0 or self.devices < -1 or (self.devices == -1 and self.accelerator == "cpu"):
+            accepted = "a whole number, at least 1, or on GPUs -1 for all of them"
+            raise UserError("trainer.devices", accepted, self.devices, "Try trainer.devices=1.")
+        _whole("trainer.num_nodes", self.num_nodes, 1, 1)
+        if self.node_rank is not None:
+            _whole("trainer.node_rank", self.node_rank, 0, 0, self.num_nodes - 1)
+        if self.rendezvous is not None and not self.rendezvous.rpartition(":")[2].isdigit():
+            raise UserError(
+                "trainer.rendezvous", "host:port", repr(self.rendezvous), "Try trainer.rendezvous=node1:29400."
+            )
+        _whole("trainer.max_restarts", self.max_restarts, 0, 2)
         _choice("trainer.precision", self.precision, PRECISIONS)
         _whole("trainer.threads", self.threads, 1, 1)
         _whole("trainer.max_epochs", self.max_epochs, 1, 20)
@@ -204,6 +221,22 @@ class CallbacksConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class CheckpointConfig:
+    """When the state is saved besides the end of each epoch (`checkpoint` in `conf/config.yaml`)."""
+
+    every_n_steps: int | None
+    """After every so many steps, at least 1; null: not."""
+    every_minutes: float | None
+    """After so many minutes, above 0; null: not."""
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps is not None:
+            _whole("checkpoint.every_n_steps", self.every_n_steps, 1, 100)
+        if self.every_minutes is not None:
+            _real("checkpoint.every_minutes", self.every_minutes, "a number above 0", self.every_minutes > 0, 5)
+
+
+@dataclass(kw_only=True, slots=True)
 class Config:
     """All settings of one run."""
 
@@ -217,11 +250,18 @@ class Config:
     data: DataConfig
     trainer: TrainerConfig
     callbacks: CallbacksConfig
+    checkpoint: CheckpointConfig
 
     def __post_init__(self) -> None:
         _whole("seed", self.seed, 0, 0, MAX_SEED)
         if not self.name or "/" in self.name:
             raise UserError("name", "a name without '/'", repr(self.name), "It becomes part of a folder's name.")
+        processes = self.trainer.devices * self.trainer.num_nodes
+        if processes > self.data.batch_size:
+            raise UserError(
+                "data.batch_size", f"at least one review for each of the {processes} processes", self.data.batch_size,
+                "Raise it, or lower trainer.devices or trainer.num_nodes.",
+            )  # fmt: skip
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {"imdb": IMDBDataConfig, "synthetic": SyntheticDataConfig}
@@ -246,13 +286,8 @@ def parse(values: DictConfig) -> Config:
     return config
 
 
-def to_yaml(config: Config) -> str:
-    """The settings as they are written into a run's folder."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-
-
 def load(path: Path) -> Config:
-    """Reads back what `to_yaml` gave.
+    """Reads the `config.yaml` of a run.
 
     Raises:
         UserError: the file is missing, or it holds something else.

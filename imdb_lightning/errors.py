@@ -28,3 +28,13 @@ class UserError(ValueError):
     def __str__(self) -> str:
         key, accepted, got, remedy = self.args
         return f"{key}: expected {accepted}, but got {got}. {remedy}"
+
+
+class RelayedError(UserError):
+    """A `UserError` of another process, of which only the message is known."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, message)
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -17,15 +17,17 @@ import pytorch_lightning as pl
 import torch
 
 from imdb_lightning.callbacks import BestWeights, EpochProgress, History, StepSeeds
+from imdb_lightning.checkpoint import LastCheckpoint
 from imdb_lightning.config import Config
 from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
+from imdb_lightning.interruption import SignalWatch
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
 from imdb_lightning.report import write_curves, write_model, write_test
-from imdb_lightning.results import RESULTS, Epoch, RunResult, write_json
-from imdb_lightning.run_folder import open_run
+from imdb_lightning.results import CHECKPOINT, RESULTS, Epoch, RunResult, write_json
+from imdb_lightning.run_folder import finished_result, open_run
 from imdb_lightning.tensorboard import TensorBoardCurves, write_hparams
-from imdb_lightning.trainer import build_checkpoint, build_early_stopping, build_trainer
+from imdb_lightning.trainer import build_early_stopping, build_trainer
 
 
 class Stopwatch:
@@ -59,11 +61,16 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
         What `results.json` holds.
 
     Raises:
-        UserError: the data is not to be had, a trainer flag is wrong, or training diverged.
+        UserError: the data is not to be had, a trainer flag is wrong, training diverged, or the folder is in use or
+            another run's.
+        Interrupted: a signal asked the run to stop; the same call goes on.
     """
     watch = Stopwatch(time.perf_counter() if started is None else started)
+    finished = finished_result(config, folder)
+    if finished is not None:
+        return finished
     history = History(folder)
-    with open_run(config, folder, epochs=lambda: len(history.epochs)):
+    with SignalWatch() as signals, open_run(config, folder, epochs=lambda: len(history.epochs)):
         torch.set_num_threads(config.trainer.threads)
         pl.seed_everything(config.seed, verbose=False)
         watch.end("start")
@@ -74,22 +81,26 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
         watch.end("data")
 
         module = build_module(config.model, config.data.num_words)
-        trainer = build_trainer(config.trainer, _callbacks(config, folder, history))
-        trainer.fit(module, datamodule=datamodule)
+        trainer = build_trainer(config.trainer, _callbacks(config, folder, history, signals))
+        checkpoint = folder / CHECKPOINT
+        trainer.fit(
+            module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+        )
         watch.end("fit")
 
         (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
-        probabilities = torch.cat(module.test_probabilities)
+        probabilities = module.test_probabilities
         labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
         test = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         watch.end("test")
 
         best = _best_epoch(history.epochs, config)
-        write_model(folder, module.network, datamodule.splits.word_index)
-        write_test(folder, config.name, labels.numpy(), probabilities.numpy(), test["auroc"])
-        write_curves(folder, config.name, history.epochs, best)
-        write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
+        if trainer.is_global_zero:
+            write_model(folder, module.network, datamodule.splits.word_index)
+            write_test(folder, config.name, labels.numpy(), probabilities.numpy(), test["auroc"])
+            write_curves(folder, config.name, history.epochs, best)
+            write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
         watch.end("report")
 
         tested = history.epochs[best - 1 if config.callbacks.restore_best else -1]
@@ -109,17 +120,18 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
             data=_describe_data(datamodule),
             provenance=_provenance(),
         )
-        write_json(folder / RESULTS, result)
+        if trainer.is_global_zero:
+            write_json(folder / RESULTS, result)
     return result
 
 
-def _callbacks(config: Config, folder: Path, history: History) -> list[pl.Callback]:
+def _callbacks(config: Config, folder: Path, history: History, signals: SignalWatch) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
         EpochProgress(),  # First, so that its bar is away when history speaks.
         history,
         TensorBoardCurves(folder, history),
         StepSeeds(config.seed),
-        build_checkpoint(folder),
+        LastCheckpoint(folder / CHECKPOINT, config.checkpoint.every_n_steps, config.checkpoint.every_minutes, signals),
     ]
     if config.callbacks.restore_best:
         callbacks.append(BestWeights(config.callbacks.monitor, config.callbacks.mode))

@@ -1,15 +1,23 @@
-"""The life of a run's folder: opened with its settings, its log and its status, closed with how the run ended."""
+"""The life of a run's folder: taken up, opened with settings, log and status, closed with how the run ended.
+
+One rule for a folder that is used again: a finished run gives back its results, an unfinished one goes on from its
+checkpoint, and a run with other settings is refused. Of several processes only the first one writes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imdb_lightning.config import Config, to_yaml
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from imdb_lightning.config import Config
 from imdb_lightning.errors import UserError
 from imdb_lightning.results import (
     COMPLETED,
@@ -19,8 +27,11 @@ from imdb_lightning.results import (
     LOG,
     RUNNING,
     STATUS,
+    RunResult,
     Status,
     now,
+    read_result,
+    read_status,
     write_json,
     write_text,
 )
@@ -28,10 +39,41 @@ from imdb_lightning.results import (
 LOGGERS = {
     "imdb_lightning": logging.DEBUG,
     "pytorch_lightning": logging.WARNING,
+    "lightning_fabric": logging.WARNING,
     "pytorch_lightning.profilers": logging.INFO,
     "py.warnings": logging.WARNING,
 }
 """Whose messages are the run's, and from which level on."""
+LOCK = ".lock"
+LOCK_SECONDS = 20
+"""How long to wait for a killed run's last process to be gone."""
+
+
+def rank() -> int:
+    """Which of the run's processes this is, as torchrun says; 0 when it is the only one."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+def finished_result(config: Config, folder: Path) -> RunResult | None:
+    """The results of a run that was finished here before; None: there is something to do.
+
+    Raises:
+        UserError: the folder is a run's with other settings.
+    """
+    before = folder / CONFIG
+    if not before.is_file():
+        return None
+    theirs, ours = OmegaConf.load(before), OmegaConf.create(_settings(config))
+    if theirs != ours:
+        keys = [
+            key for key in _keys(ours) | _keys(theirs) if OmegaConf.select(theirs, key) != OmegaConf.select(ours, key)
+        ]
+        raise UserError(
+            folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(keys)),
+            "Name another hydra.run.dir or hydra.sweep.dir.",
+        )  # fmt: skip
+    status = read_status(folder)
+    return read_result(folder) if status is not None and status.state == COMPLETED else None
 
 
 @contextmanager
@@ -42,29 +84,43 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
         config: what runs.
         folder: the run's; made if it is not there.
         epochs: tells how many epochs are done.
+
+    Raises:
+        UserError: another process is at work in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, to_yaml(config))
-    status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
-    write_json(folder / STATUS, status)
-    with _logging_to(folder / LOG) as log:
-        try:
+    if rank():
+        with _logging_to(None):
             yield
-        except BaseException as error:
-            # Lightning turns Ctrl-C into an exit of its own.
-            state = FAILED if isinstance(error, Exception) else INTERRUPTED
-            reason = describe(error)
-            log.debug("The run has %s: %s", state, reason)  # For the file; the terminal gets it from the caller.
-            ended = dataclasses.replace(status, state=state, reason=reason, end=now(), last_epoch=epochs())
-            write_json(folder / STATUS, ended)
-            raise
-    write_json(folder / STATUS, dataclasses.replace(status, state=COMPLETED, end=now(), last_epoch=epochs()))
-
-
-def record_failure(folder: Path, error: BaseException) -> None:
-    """Writes the status of a run that could not even be opened."""
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STATUS, Status(state=FAILED, reason=describe(error), start=now(), end=now(), last_epoch=0))
+    with _locked(folder):
+        write_settings(config, folder)
+        status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
+        write_json(folder / STATUS, status)
+        with _logging_to(folder / LOG) as log:
+            try:
+                yield
+            except BaseException as error:
+                state = FAILED if isinstance(error, Exception) else INTERRUPTED
+                reason = describe(error)
+                log.debug("The run has %s: %s", state, reason)  # For the file; the terminal gets it from the caller.
+                ended = dataclasses.replace(status, state=state, reason=reason, end=now(), last_epoch=epochs())
+                write_json(folder / STATUS, ended)
+                raise
+        write_json(folder / STATUS, dataclasses.replace(status, state=COMPLETED, end=now(), last_epoch=epochs()))
+
+
+def write_settings(config: Config, folder: Path) -> None:
+    """Writes `config.yaml`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(_settings(config))))
+
+
+def record_failure(folder: Path, error: BaseException | str) -> None:
+    """Writes the status of a run that could not write it itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reason = error if isinstance(error, str) else describe(error)
+    write_json(folder / STATUS, Status(state=FAILED, reason=reason, start=now(), end=now(), last_epoch=0))
 
 
 def describe(error: BaseException) -> str:
@@ -75,14 +131,45 @@ def describe(error: BaseException) -> str:
     return f"{kind}: {text}" if text else kind
 
 
+def _settings(config: Config) -> dict[str, object]:
+    """What makes a run what it is: all but which of several machines this one is."""
+    settings = dataclasses.asdict(config)
+    settings["trainer"] |= {"node_rank": None, "rendezvous": None}
+    return settings
+
+
+def _keys(values: object, prefix: str = "") -> set[str]:
+    """Dotted keys of all values."""
+    if not isinstance(values, DictConfig):
+        return {prefix.rstrip(".")}
+    return {key for name in map(str, values) for key in _keys(values._get_node(name), f"{prefix}{name}.")}
+
+
 @contextmanager
-def _logging_to(path: Path) -> Iterator[logging.Logger]:
-    """Sends the run's messages to a file, with their times, and to the terminal, without."""
-    file = logging.FileHandler(path, encoding="utf-8")
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        remedy = "Wait for it, or name another folder."
+        raise UserError(folder, "a folder that no process is at work in", "one that is in use", remedy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _logging_to(path: Path | None) -> Iterator[logging.Logger]:
+    """Sends the run's messages to a file, with their times, and to the terminal, without.
+
+    None: this is not the first process; its warnings go to the terminal alone, with its rank.
+    """
+    file = logging.NullHandler() if path is None else logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(_TerminalFormatter("%(message)s"))
-    terminal.setLevel(logging.INFO)
+    terminal.setLevel(logging.INFO if path is not None else logging.WARNING)
     before = {name: (logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS}
     logging.captureWarnings(True)
     for name, level in LOGGERS.items():
@@ -106,5 +193,5 @@ def _logging_to(path: Path) -> Iterator[logging.Logger]:
 
 class _TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = f"rank {rank()}: {super().format(record)}" if rank() else super().format(record)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"

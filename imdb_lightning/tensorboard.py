@@ -24,29 +24,28 @@ class TensorBoardCurves(pl.Callback):
 
     def __init__(self, folder: Path, history: History) -> None:
         self.folder, self.history = folder, history
+        self.writers: list[SummaryWriter] = []  # Of the first process alone.
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens both event files."""
-        # When a run goes on, what an interrupted epoch had written already is to be forgotten.
-        purge = trainer.current_epoch + 1 if trainer.current_epoch else None
-        self.train = SummaryWriter(self.folder / TRAIN, purge_step=purge)
-        self.validation = SummaryWriter(self.folder / VALIDATION, purge_step=purge)
+        if trainer.is_global_zero:
+            # What an interrupted run has written of epochs that are now trained again is to be forgotten.
+            first = trainer.current_epoch + 1
+            self.writers = [SummaryWriter(self.folder / name, purge_step=first) for name in (TRAIN, VALIDATION)]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds a point to each curve."""
         epoch = self.history.epochs[-1]
-        self.train.add_scalar("loss", epoch.loss, epoch.epoch)
-        self.train.add_scalar("accuracy", epoch.accuracy, epoch.epoch)
-        self.validation.add_scalar("loss", epoch.val_loss, epoch.epoch)
-        self.validation.add_scalar("accuracy", epoch.val_accuracy, epoch.epoch)
-        for writer in (self.train, self.validation):
+        numbers = ((epoch.loss, epoch.accuracy), (epoch.val_loss, epoch.val_accuracy))
+        for writer, (loss, accuracy) in zip(self.writers, numbers, strict=False):
+            writer.add_scalar("loss", loss, epoch.epoch)
+            writer.add_scalar("accuracy", accuracy, epoch.epoch)
             writer.flush()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Closes the files, also when training failed."""
-        for writer in (getattr(self, "train", None), getattr(self, "validation", None)):
-            if writer is not None:
-                writer.close()
+        for writer in self.writers:
+            writer.close()
 
 
 def write_hparams(folder: Path, hparams: dict[str, str | float], metrics: dict[str, float]) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+import torch.distributed as dist
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy
 
+from imdb_lightning.checkpoint import AtomicCheckpointIO
 from imdb_lightning.config import CallbacksConfig, TrainerConfig
 from imdb_lightning.errors import UserError
-from imdb_lightning.results import CHECKPOINTS, LAST_CHECKPOINT
 
 # Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.
 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+# What we log has been reduced over processes already: a mean over them on top could only round it.
+warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True\)`")
 
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    """The trainer that the settings ask for.
+    """The trainer that the settings ask for, for this process: alone, or one of several under torchrun.
 
     Args:
         config: the settings.
@@ -31,7 +37,6 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
     """
     ours: dict[str, Any] = {
         "accelerator": config.accelerator,
-        "devices": config.devices,
         "precision": config.precision,
         "deterministic": config.deterministic,
         "max_epochs": config.max_epochs,
@@ -39,10 +44,10 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
         # Our data is cut for the processes already, and our callbacks do what these would.
         "use_distributed_sampler": False,
         "logger": False,
-        "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
+        **_processes(config),
     }
     known = set(inspect.signature(pl.Trainer).parameters)
     for name in config.flags:
@@ -55,22 +60,38 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
     return pl.Trainer(**ours, **config.flags)
 
 
+def _processes(config: TrainerConfig) -> dict[str, Any]:
+    """How many processes there are, and how they talk.
+
+    The environment is named outright: left alone, Lightning takes any Slurm job for one of its own.
+    """
+    if not dist.is_torchelastic_launched():
+        return {
+            "devices": 1,
+            "num_nodes": 1,
+            "strategy": "auto",
+            "plugins": [AtomicCheckpointIO(), LightningEnvironment()],
+        }
+    devices = int(os.environ["LOCAL_WORLD_SIZE"])
+    backend = "nccl" if config.accelerator == "gpu" else "gloo"
+    return {
+        "devices": devices,
+        "num_nodes": int(os.environ["WORLD_SIZE"]) // devices,
+        "strategy": DDPStrategy(process_group_backend=backend),
+        "plugins": [AtomicCheckpointIO(), TorchElasticEnvironment()],
+    }
+
+
+class _EarlyStopping(EarlyStopping):
+    """Lightning's, which forgets in a checkpoint that it has stopped the run and would train one epoch more."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops again what was stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 def build_early_stopping(config: CallbacksConfig) -> EarlyStopping | None:
     """Lightning's early stopping, or None when the run is to go through all epochs."""
     if config.patience is None:
         return None
-    return EarlyStopping(config.monitor, mode=config.mode, patience=config.patience, min_delta=0.0)
-
-
-def build_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Writes `checkpoints/last.ckpt` at the end of every epoch.
-
-    No `monitor`: with one, the file is only written when the best epoch changes (Lightning 2.6).
-    """
-    return ModelCheckpoint(
-        folder / CHECKPOINTS,
-        filename=LAST_CHECKPOINT,
-        every_n_epochs=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    return _EarlyStopping(config.monitor, mode=config.mode, patience=config.patience, min_delta=0.0)

@@ -72,13 +72,23 @@ class BatchLoader:
     ) -> None:
         self.bags, self.batch_size, self.num_words, self.layout = bags, batch_size, num_words, layout
         self.sampler, self.rank, self.world_size = sampler, rank, world_size
+        self._given = self._skip = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch have been given out; Lightning keeps it in the checkpoint."""
+        return {"given": self._given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """The next iteration, and only that, leaves these batches out; Lightning asks for it within an epoch."""
+        self._skip = state_dict["given"]
 
     def __len__(self) -> int:
         return -(-len(self.bags) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = None if self.sampler is None else self.sampler.permutation()
-        for begin in range(0, len(self.bags), self.batch_size):
+        self._given, self._skip = self._skip, 0
+        for begin in range(self._given * self.batch_size, len(self.bags), self.batch_size):
             size = min(self.batch_size, len(self.bags) - begin)
             start = begin + size * self.rank // self.world_size
             stop = begin + size * (self.rank + 1) // self.world_size
@@ -89,6 +99,7 @@ class BatchLoader:
                 rows = order[start:stop]
                 ids, offsets = self.bags.take(rows)
                 labels = self.bags.labels[rows]
+            self._given += 1
             yield torch.from_numpy(labels.astype(np.float32)), torch.tensor(size), *self._inputs(ids, offsets)
 
     def _inputs(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> tuple[Tensor, ...]:

@@ -7,9 +7,11 @@ of the global batch of which this process has a part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from imdb_lightning.config import ModelConfig
@@ -38,7 +40,7 @@ class SentimentClassifier(pl.LightningModule):
         num_words: width of the multi-hot input.
 
     Attributes:
-        test_probabilities: of this process's test reviews in their order, float32, after a test.
+        test_probabilities: of all test reviews in their order, float32 `[R]`, after a test.
 
     Example:
         >>> classifier = SentimentClassifier(hidden_units=[16], activation="relu", loss="bce")
@@ -64,7 +66,8 @@ class SentimentClassifier(pl.LightningModule):
         self.losses = LOSSES[loss]
         self.l2 = l2
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
-        self.test_probabilities: list[Tensor] = []
+        self.test_probabilities = torch.empty(0)
+        self._parts: list[Tensor] = []
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Logits `[B]` of being positive; arguments as of `MultiHotLinear.forward`."""
@@ -83,7 +86,7 @@ class SentimentClassifier(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Adds the batch to the test's totals and keeps its probabilities."""
-        self.test_probabilities.append(self._step("test", batch)[2].cpu())
+        self._parts.append(self._step("test", batch)[2].cpu())
 
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Probabilities of being positive, float32 `[B]`."""
@@ -105,12 +108,32 @@ class SentimentClassifier(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Forgets an earlier test."""
-        self.test_probabilities = []
+        self._parts = []
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test's totals."""
+        """Logs the test's totals and puts all processes' probabilities together."""
         self._log_totals("test")
         self.totals_of("test").reset()
+        parts_of_ranks = [self._parts]
+        if self.trainer.world_size > 1:
+            parts_of_ranks = [[]] * self.trainer.world_size
+            dist.all_gather_object(parts_of_ranks, self._parts)
+        # A batch is cut into one part a rank, in their order.
+        self.test_probabilities = torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds training's totals so far, for an epoch that is to go on in the middle."""
+        totals = self.totals_of("train")
+        sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double()])
+        checkpoint["train_totals"] = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back: on the first process, since they are added up in the end."""
+        totals, sums = self.totals_of("train"), checkpoint["train_totals"]
+        if self.trainer.is_global_zero:
+            totals.loss_sum.fill_(sums[0])
+            totals.hits.fill_(int(sums[1]))
+            totals.reviews.fill_(int(sums[2]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer by name, over all parameters."""

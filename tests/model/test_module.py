@@ -50,11 +50,11 @@ def test_stock_trainer_fits_and_tests(datamodule: IMDBDataModule, tmp_path: Path
     weights = [p.detach().numpy() if p.ndim == 1 or n == 0 else p.detach().numpy().T
                for n, p in enumerate(classifier.network.parameters())]  # fmt: skip
     expected = oracle.network(dense, weights, "relu")
-    np.testing.assert_allclose(torch.cat(classifier.test_probabilities), expected, atol=1e-6)
+    np.testing.assert_allclose(classifier.test_probabilities, expected, atol=1e-6)
     assert metrics["test/loss"] == pytest.approx(oracle.binary_cross_entropy(expected, bags.labels), rel=1e-5)
     assert metrics["test/accuracy"] == pytest.approx(np.mean((expected > 0.5) == bags.labels), abs=1e-9)
     predicted = trainer.predict(classifier, datamodule)
-    assert torch.equal(torch.cat(predicted), torch.cat(classifier.test_probabilities))
+    assert torch.equal(torch.cat(predicted), classifier.test_probabilities)
 
 
 def test_penalty_is_part_of_every_reported_loss(datamodule: IMDBDataModule, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_dense_layout_trains_to_the_same(
         trainer = stock_trainer(tmp_path, max_epochs=2)
         trainer.fit(classifier, datamodule)
         trainer.test(classifier, datamodule, verbose=False)
-        results.append((torch.cat(classifier.test_probabilities), float(trainer.callback_metrics["test/loss"])))
+        results.append((classifier.test_probabilities, float(trainer.callback_metrics["test/loss"])))
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-5, rtol=0)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
 

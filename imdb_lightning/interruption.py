@@ -1,0 +1,79 @@
+"""Signals that ask a run to stop: Ctrl-C, a scheduler's warning, a preemption.
+
+Outside training they end the run at once. In training a handler only takes a note, since neither saving nor talking to
+other processes is safe inside one; the checkpoint callback looks at the note after each step.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupted(BaseException):
+    """A run was asked to stop and has stopped.
+
+    Args:
+        signum: the signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.signum).name
+
+
+class SignalWatch:
+    """Takes note of signals while its body runs.
+
+    Attributes:
+        received: the signal that came while `deferring`; 0: none.
+        deferring: whether a first signal is only noted. A second one ends the run at once in any case.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.deferring = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> SignalWatch:
+        # Python lets only the main thread set handlers; elsewhere, somebody else looks after signals.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+            self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def install(self) -> None:
+        """Sets the handlers; again where a library has set its own since."""
+        for signum in self._before:
+            signal.signal(signum, self._note)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if not self.deferring or self.received:
+            raise Interrupted(signum)
+        self.received = signum
+
+
+def leave(interrupted: Interrupted) -> NoReturn:
+    """Ends the process as the signal asks: by the handler that was there before us, or with status 128 + signal.
+
+    A launcher such as submitit has a handler of its own, which asks the scheduler to run the job again.
+    """
+    handler = signal.getsignal(interrupted.signum)
+    if callable(handler) and handler is not signal.default_int_handler:
+        signal.raise_signal(interrupted.signum)
+    sys.exit(128 + interrupted.signum)

@@ -1,0 +1,163 @@
+"""Kills runs at random moments, repeats their command, and compares with a run that nobody killed.
+
+    python -m tests.kill_rounds --rounds 50
+    python -m tests.kill_rounds --rounds 50 --processes 2
+
+Each round starts a run of a network with dropout, kills it with SIGKILL at a moment drawn from the reference run's
+duration (one process: its process group; several: any one process of parent, torchrun and ranks), looks at every file
+that is there, and gives the same command again. The weights, the optimizer's state and the predictions must then be
+those of the reference, to the bit. Ends with status 1 at the first difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.numpy import load_file
+
+SETTINGS = [
+    "model=regularized_relu_bce", "model.hidden_units=[16,16]", "callbacks=early_stopping", "callbacks.patience=50",
+    "data=synthetic", "data.reviews=6000", "data.validation_size=1000", "data.test_size=1000", "data.num_words=2000",
+    "data.batch_size=64", "trainer.max_epochs=8", "checkpoint.every_n_steps=7",
+]  # fmt: skip
+
+
+def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
+    """Starts the command, in a process group of its own."""
+    trainer = ["trainer=ddp_cpu", f"trainer.devices={processes}"] if processes > 1 else []
+    command = [sys.executable, "-m", "imdb_lightning", *SETTINGS, *trainer, f"hydra.run.dir={folder}"]
+    with (folder.parent / f"{folder.name}.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(descendant for child in children for descendant in family(int(child)))]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """Waits until none of the processes is left; a test that leaves processes behind would lie about the next one."""
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            sys.exit(f"still running a minute later: {[pid for pid in pids if alive(pid)]}")
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def check_files(folder: Path) -> None:
+    """Opens everything that is there: a damaged file raises."""
+    for path in folder.rglob("*"):
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.name == "last.ckpt":
+            torch.load(path, weights_only=True)
+        elif path.name == "model.safetensors":
+            load_file(path)
+        elif path.suffix == ".csv":
+            rows = list(csv.reader(path.read_text().splitlines()))
+            assert {len(row) for row in rows} == {len(rows[0])}, path
+        elif path.suffix == ".png":
+            assert path.read_bytes()[-8:-4] == b"IEND", path
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """What must be equal to the bit."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    history = [row[:-1] for row in csv.reader((folder / "history.csv").read_text().splitlines())]
+    return {
+        "weights": checkpoint["state_dict"],
+        "optimizer": checkpoint["optimizer_states"][0]["state"],
+        "tested": load_file(folder / "model.safetensors"),
+        "predictions": (folder / "predictions.csv").read_text(),
+        "history": history,
+    }
+
+
+def equal(first: object, second: object) -> bool:
+    """Whether two nested values are equal to the bit."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    same = first == second
+    return bool(same.all()) if hasattr(same, "all") else bool(same)
+
+
+def one_round(folder: Path, processes: int, moment: float, choice: random.Random) -> str:
+    """Starts, kills, repeats; says what was killed."""
+    process = start(folder, processes)
+    time.sleep(moment)  # The moment of the kill is the experiment, not a wait for something.
+    members = family(process.pid)
+    if processes == 1:
+        victim, name = process.pid, "group"
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        victim = choice.choice(members or [process.pid])
+        name = f"process {members.index(victim) + 1} of {len(members)}" if members else "nothing, it was done"
+        if alive(victim):
+            os.kill(victim, signal.SIGKILL)
+    process.wait()
+    wait_until_gone(members)
+    if folder.exists():
+        check_files(folder)
+    repeated = start(folder, processes)
+    if repeated.wait() != 0:
+        sys.exit(f"the repeated command failed: see {folder}.log")
+    return name
+
+
+def main() -> None:
+    """Runs the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--processes", type=int, default=1, help="of a run (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
+    parser.add_argument("--folder", type=Path, help="where to run (default: a temporary folder)")
+    arguments = parser.parse_args()
+    choice = random.Random(arguments.seed)
+    work = arguments.folder or Path(tempfile.mkdtemp(prefix="kill_rounds-"))
+    work.mkdir(parents=True, exist_ok=True)
+    start(work / "warm-up", arguments.processes).wait()  # So that the reference does not prepare the data.
+    begin = time.monotonic()
+    if start(work / "reference", arguments.processes).wait() != 0:
+        sys.exit(f"the reference run failed: see {work}/reference.log")
+    duration = time.monotonic() - begin
+    reference = outcome(work / "reference")
+    print(f"reference: {duration:.1f} s, in {work}", flush=True)
+    for number in range(arguments.rounds):
+        moment = choice.uniform(0, duration)
+        folder = work / f"round-{number}"
+        killed = one_round(folder, arguments.processes, moment, choice)
+        differing = [key for key, value in reference.items() if not equal(value, outcome(folder)[key])]
+        print(f"round {number}: killed {killed} after {moment:.2f} s: {differing or 'equal to the bit'}", flush=True)
+        if differing:
+            sys.exit(1)
+    print(f"{arguments.rounds} rounds, all equal to the bit")
+
+
+if __name__ == "__main__":
+    main()
