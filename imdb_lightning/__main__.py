@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import traceback
@@ -16,6 +17,7 @@ from imdb_lightning import composition
 from imdb_lightning.compare import compare_sweep
 from imdb_lightning.config import parse
 from imdb_lightning.errors import UserError
+from imdb_lightning.interruption import Interrupted, leave
 from imdb_lightning.launch import launch, preflight
 from imdb_lightning.run_folder import record_failure
 
@@ -46,6 +48,10 @@ def job(values: DictConfig) -> None:
     try:
         config = parse(values)
         result = launch(config, folder, keep_failed=sweeping)
+    except Interrupted as interrupted:
+        again = "the same hydra.sweep.dir" if sweeping else f"hydra.run.dir={os.path.relpath(folder)}"
+        print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
+        leave(interrupted)
     except Exception as error:
         if sweeping:
             record_failure(folder, error)

@@ -161,9 +161,9 @@ class TrainerConfig:
     num_nodes: int
     """Machines, at least 1."""
     node_rank: int | None
-    """Which of several machines this is, from 0; null: what Slurm says."""
+    """Which of several machines this is, from 0; null: there is only one."""
     rendezvous: str | None
-    """Where several machines meet, `host:port` of the first; null: what Slurm says."""
+    """Where several machines meet, `host:port` of the first; null: there is only one."""
     max_restarts: int
     """How often killed or crashed processes are started again, at least 0."""
     precision: str

@@ -18,10 +18,15 @@ def preflight(config: Config) -> None:
     """Refuses what this machine can be seen to lack, in a fraction of a second.
 
     Raises:
-        UserError: a named file is missing, or there are not so many devices.
+        UserError: a named file is missing, or there are not so many devices, or several machines do not
+            know where to meet.
     """
     if isinstance(config.data, IMDBDataConfig):
         check_settings(config.data.path, config.data.word_index, config.data.validation_size)
+    for key in ("node_rank", "rendezvous") if config.trainer.num_nodes > 1 else ():
+        if getattr(config.trainer, key) is None:
+            remedy = "Say trainer.rendezvous=HOST:PORT on each of the machines, and trainer.node_rank=0, 1, ..."
+            raise UserError(f"trainer.{key}", "a value, as there are several machines", "null", remedy)
     if config.trainer.accelerator == "gpu":
         available = _gpus()
         if not available:

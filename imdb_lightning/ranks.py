@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from imdb_lightning.config import Config, TrainerConfig
-from imdb_lightning.errors import RelayedError, UserError
+from imdb_lightning.errors import RelayedError
 from imdb_lightning.interruption import SIGNALS, Interrupted
 from imdb_lightning.results import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.run_folder import record_failure, write_settings
@@ -60,8 +60,7 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         Interrupted: a signal asked the run to stop.
         RanksFailedError: a process crashed or was killed, more often than `trainer.max_restarts` allows.
     """
-    node = node_rank(config.trainer)
-    if node == 0:
+    if not config.trainer.node_rank:  # The first machine, or the only one.
         write_settings(config, folder)
     with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
         scratch = Path(name)
@@ -75,13 +74,6 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
             code = process.wait()
         reason = _first_error(scratch / "error.json")
     return _outcome(folder, code, received, reason)
-
-
-def node_rank(config: TrainerConfig) -> int:
-    """Which of several machines this is."""
-    if config.num_nodes == 1:
-        return 0
-    return config.node_rank if config.node_rank is not None else int(os.environ.get("SLURM_NODEID", "0"))
 
 
 def end_with_parent(signum: int) -> None:
@@ -99,21 +91,9 @@ def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
         *command,
         f"--nnodes={config.num_nodes}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={config.rendezvous or _slurm_endpoint()}",
+        f"--rdzv-endpoint={config.rendezvous}",
         "--rdzv-id=imdb_lightning",
     ]
-
-
-def _slurm_endpoint() -> str:
-    """The first host of the Slurm job, and a port that its number gives."""
-    if "SLURM_JOB_NODELIST" not in os.environ:
-        raise UserError(
-            "trainer.rendezvous", "host:port of the first machine, as there is no Slurm job", "null",
-            "Say trainer.rendezvous=HOST:PORT and trainer.node_rank=K on each machine.",
-        )  # fmt: skip
-    nodes = os.environ["SLURM_JOB_NODELIST"]
-    hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True).stdout
-    return f"{hosts.split()[0]}:{20_000 + int(os.environ['SLURM_JOB_ID']) % 20_000}"
 
 
 def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
@@ -121,6 +101,9 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
     return inherited | {
         "OMP_NUM_THREADS": str(config.threads),
         "TORCHELASTIC_ERROR_FILE": str(scratch / "error.json"),
+        # Shared with torchrun's own (the default of torch 2.13), the ranks' store would survive a restart, and in 3 of
+        # 5 trials the new ranks tried for ever to reach the addresses that the killed ones had left in it.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         PIDS: str(scratch),
     }
 

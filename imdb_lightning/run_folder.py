@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imdb_lightning.config import Config
 from imdb_lightning.errors import UserError
+from imdb_lightning.interruption import Interrupted
 from imdb_lightning.results import (
     COMPLETED,
     CONFIG,
@@ -126,7 +127,7 @@ def record_failure(folder: Path, error: BaseException | str) -> None:
 def describe(error: BaseException) -> str:
     """An exception in one line."""
     text, kind = " ".join(str(error).split()), type(error).__name__
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | Interrupted):
         return text
     return f"{kind}: {text}" if text else kind
 

@@ -9,9 +9,9 @@ import pytest
 
 from imdb_lightning import compare
 from imdb_lightning.composition import read_command_line, register_schema
-from imdb_lightning.config import to_yaml
 from imdb_lightning.errors import UserError
-from imdb_lightning.results import Epoch, RunResult, Status, write_history, write_json, write_text
+from imdb_lightning.results import Epoch, RunResult, Status, write_history, write_json
+from imdb_lightning.run_folder import write_settings
 
 
 def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
@@ -19,7 +19,7 @@ def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
     register_schema()
     (config,) = read_command_line(["data=synthetic", *arguments], preflight=lambda config: None).configs
     folder.mkdir(parents=True)
-    write_text(folder / "config.yaml", to_yaml(config))
+    write_settings(config, folder)
     write_json(folder / "status.json", Status("completed", "", "", "", 1))
     write_history(folder, [Epoch(1, 0.5, 0.8, 0.4, 0.9, 0.1)])
     result = RunResult(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from imdb_lightning.composition import CommandLine, read_command_line, register_schema
-from imdb_lightning.config import Config, load, to_yaml
+from imdb_lightning.config import Config, load
 from imdb_lightning.errors import UserError
+from imdb_lightning.run_folder import write_settings
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -99,9 +100,17 @@ REFUSALS = {
     "model.name=a/b": r"model\.name: expected a name without '/'",
     "model=nosuch": r"model: expected one of deep_tanh_mse, regularized_relu_bce, shallow_relu_bce, but got 'nosuch'",
     "modle=deep_tanh_mse": r"modle: expected one of the keys .* Did you mean model\?",
-    "trainer=tpu": r"trainer: expected one of cpu, gpu",
+    "trainer=tpu": r"trainer: expected one of cpu, ddp, ddp_cpu, gpu",
     "trainer.max_epochs=0": r"trainer\.max_epochs: expected a whole number, at least 1",
     "trainer.precision=16-mixed": r"trainer\.precision: expected 32-true or bf16-mixed on a CPU",
+    "trainer.devices=0": r"trainer\.devices: expected a whole number, at least 1",
+    "trainer.devices=-1": r"trainer\.devices: .* on GPUs -1",
+    "trainer.devices=513": r"data\.batch_size: expected at least one review for each of the 513 processes",
+    "trainer.node_rank=1": r"trainer\.node_rank: expected a whole number from 0 to 0",
+    "trainer.rendezvous=node1": r"trainer\.rendezvous: expected host:port",
+    "trainer.max_restarts=-1": r"trainer\.max_restarts: .* at least 0",
+    "checkpoint.every_n_steps=0": r"checkpoint\.every_n_steps: .* at least 1",
+    "checkpoint.every_minutes=0": r"checkpoint\.every_minutes: expected a number above 0",
     "trainer.threads=0": r"trainer\.threads: expected a whole number, at least 1",
     "callbacks.monitor=loss": r"callbacks\.monitor: expected one of val/loss, val/accuracy",
     "callbacks.mode=max": r"callbacks\.mode: expected one of min",
@@ -133,7 +142,7 @@ def test_impossible_synthetic_split_is_refused() -> None:
 )
 def test_saved_settings_give_the_same_back(arguments: Sequence[str], tmp_path: Path) -> None:
     config = compose(*arguments)
-    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    write_settings(config, tmp_path)
     assert load(tmp_path / "config.yaml") == config
 
 

@@ -11,7 +11,9 @@ import imdb_lightning
 
 PACKAGE = Path(imdb_lightning.__file__).parent
 LEVELS = [
-    {"errors", "config", "results", "run_folder", "plots"},
+    {"errors", "interruption"},
+    {"config", "results"},
+    {"run_folder", "plots"},
     {"data.bags", "data.vocabulary", "data.cache", "data.download"},
     {"data.splits", "data.sampling"},
     {"data.imdb", "data.packaged", "data.synthetic"},
@@ -19,13 +21,26 @@ LEVELS = [
     {"model.network"},
     {"data.datamodule", "model.module"},
     {"callbacks", "report"},
-    {"tensorboard", "trainer"},
+    {"tensorboard", "checkpoint"},
+    {"trainer"},
     {"experiment"},
-    {"launch", "composition", "compare"},
+    {"ranks"},
+    {"launch", "composition", "compare", "worker"},
     {"__main__"},
 ]
 LEVEL_OF = {f"imdb_lightning.{name}": level for level, names in enumerate(LEVELS) for name in names}
-PLAIN = {"errors", "config", "results", "run_folder", "plots", "compare", "composition", "launch"}
+PLAIN = {
+    "errors",
+    "interruption",
+    "ranks",
+    "config",
+    "results",
+    "run_folder",
+    "plots",
+    "compare",
+    "composition",
+    "launch",
+}
 """Modules that must come without torch, so that help, refusals and comparisons answer at once."""
 
 

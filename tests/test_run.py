@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import metadata
 from imdb_lightning.config import load
 from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.data.datamodule import build_datamodule
+from imdb_lightning.run_folder import LOCK
 from tests import oracle
 from tests.conftest import REAL, Command
 
@@ -93,7 +94,7 @@ test_bags_of.__test__ = False
 
 
 def test_folder_holds_the_promised_files(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == FILES
+    assert {path.name for path in run.iterdir() if path.name != LOCK} == FILES
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["reason"]) == ("completed", "")

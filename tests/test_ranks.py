@@ -1,0 +1,192 @@
+"""Several real processes: the same numbers, one folder, and nothing left behind when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import CACHE, Command
+from tests.kill_rounds import alive, family, wait_until_gone
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+DATA = [
+    "data=synthetic", "data.reviews=2500", "data.validation_size=700", "data.test_size=901", "data.num_words=800",
+    "data.batch_size=250",
+]  # fmt: skip
+LONG = [*DATA, "data.batch_size=50", "trainer.max_epochs=400", "callbacks=none", "checkpoint.every_n_steps=5"]
+
+
+def ddp(processes: int) -> list[str]:
+    return ["trainer=ddp_cpu", f"trainer.devices={processes}"]
+
+
+def probabilities(folder: Path) -> np.ndarray:
+    rows = np.genfromtxt(folder / "predictions.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(rows["row"], np.arange(901))
+    return rows["probability"]
+
+
+def result_of(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def status_of(folder: Path) -> dict:
+    return json.loads((folder / "status.json").read_text())
+
+
+@pytest.mark.parametrize("model", ["deep_tanh_mse", "regularized_relu_bce"])
+def test_numbers_are_the_same_for_1_2_and_3_processes(model: str, command: Command, tmp_path: Path) -> None:
+    arguments = [*DATA, f"model={model}", "model.dropout=0", "trainer.max_epochs=2"]
+    for processes in (1, 2, 3):
+        answer = command(tmp_path, *arguments, *ddp(processes), f"hydra.run.dir={processes}")
+        assert answer.returncode == 0, answer.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
+    alone, expected = result_of(tmp_path / "1"), probabilities(tmp_path / "1")
+    for processes in (2, 3):
+        folder = tmp_path / str(processes)
+        result = result_of(folder)
+        assert result["world_size"] == processes
+        np.testing.assert_allclose(probabilities(folder), expected, atol=1e-4, rtol=0)
+        assert result["test"]["loss"] == pytest.approx(alone["test"]["loss"], abs=1e-5)
+        assert result["validation"]["loss"] == pytest.approx(alone["validation"]["loss"], abs=1e-5)
+        if (np.abs(expected - 0.5) > 1e-4).all():
+            assert result["test"]["accuracy"] == alone["test"]["accuracy"]
+        assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "1").iterdir()}
+        events = [path for path in folder.rglob("events.out.tfevents.*") if path.parent.name == "train"]
+        assert len(events) == 1
+
+
+def test_more_processes_than_reviews_in_a_batch_are_refused(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *DATA, *ddp(3), "data.batch_size=2")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("data.batch_size: expected at least one review for each of the 3 processes")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_machines_that_do_not_know_where_to_meet_are_refused(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *DATA, *ddp(1), "trainer.num_nodes=2", "trainer.node_rank=0")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("trainer.rendezvous: expected a value, as there are several machines")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_of_distributed_jobs_runs_each_once(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", *DATA, "trainer=ddp_cpu", "seed=0,1", "trainer.max_epochs=1", RANK="7")
+    assert answer.returncode == 0, answer.stderr
+    (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
+    results = [json.loads(path.read_text()) for path in sorted(sweep.glob("*/results.json"))]
+    assert [(result["seed"], result["world_size"]) for result in results] == [(0, 2), (1, 2)]
+
+
+def test_mistake_in_the_ranks_is_one_message(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *DATA, "trainer=ddp_cpu", "trainer.flags.colour=red")
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stderr.splitlines()[-1].startswith("trainer.flags.colour: expected a flag")
+    assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {CACHE: str(cache)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "imdb_lightning", *LONG, *arguments, f"hydra.run.dir={folder}"],
+        env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("signum", "processes"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGUSR1, 2), (signal.SIGUSR2, 1)]
+)
+def test_signal_saves_says_how_to_go_on_and_leaves(
+    signum: signal.Signals, processes: int, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    process = start(folder, cache, *ddp(processes))
+    wait_for_checkpoint(folder, process)
+    members = family(process.pid)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    assert "goes on" in errors
+    wait_until_gone(members)
+    assert status_of(folder)["state"] == "interrupted"
+    steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert steps > 0
+
+
+def test_two_machines_meet_at_the_rendezvous(cache: Path, tmp_path: Path) -> None:
+    """Both on this machine: the same command, once for each node, in one shared folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = ["trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", f"trainer.rendezvous=127.0.0.1:{port}"]
+    short = ["trainer.max_epochs=2", "model=deep_tanh_mse"]
+    processes = [start(tmp_path / "two", cache, *short, *nodes, f"trainer.node_rank={rank}") for rank in (0, 1)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    alone = start(tmp_path / "one", cache, *short)
+    alone.communicate(timeout=60)
+    assert alone.returncode == 0
+    assert result_of(tmp_path / "two")["world_size"] == 2
+    np.testing.assert_allclose(probabilities(tmp_path / "two"), probabilities(tmp_path / "one"), atol=1e-4, rtol=0)
+
+
+def test_second_ctrl_c_ends_at_once(cache: Path, tmp_path: Path) -> None:
+    process = start(tmp_path / "run", cache, *ddp(2))
+    wait_for_checkpoint(tmp_path / "run", process)
+    members = family(process.pid)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    wait_until_gone(members)
+
+
+def test_killed_rank_without_restarts_fails_and_leaves_no_process(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(folder, cache, *ddp(2))
+    wait_for_checkpoint(folder, process)
+    members = family(process.pid)
+    os.kill(members[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "was killed" in errors
+    wait_until_gone(members)
+    assert status_of(folder)["state"] == "failed"
+
+
+def test_killed_rank_with_restarts_recovers_to_the_same_bits(cache: Path, tmp_path: Path) -> None:
+    short = ["trainer.max_epochs=6", "trainer.max_restarts=2", "model=regularized_relu_bce", *ddp(2)]
+    for name in ("reference", "killed"):
+        process = start(tmp_path / name, cache, *short)
+        wait_for_checkpoint(tmp_path / name, process)
+        if name == "killed":
+            victim = family(process.pid)[-1]
+            os.kill(victim, signal.SIGKILL)
+            assert not alive(victim) or process.poll() is None
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    first, second = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("reference", "killed"))
+    assert first == second
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("reference", "killed")]
+    assert weights[0] == weights[1]

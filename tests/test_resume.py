@@ -1,0 +1,150 @@
+"""The one rule for a folder that is used again: finished, unfinished, or another run's."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from imdb_lightning import experiment
+from imdb_lightning.callbacks import StepSeeds
+from imdb_lightning.composition import read_command_line, register_schema
+from imdb_lightning.config import Config
+from imdb_lightning.errors import UserError
+from imdb_lightning.interruption import Interrupted
+from tests.conftest import Command
+from tests.kill_rounds import equal, outcome
+
+SMALL = [
+    "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",
+    "data.batch_size=128", "model=regularized_relu_bce", "trainer.max_epochs=4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compose(cache: Path):
+    register_schema()
+
+    def build(*arguments: str) -> Config:
+        asked = read_command_line([*SMALL, f"data.cache_dir={cache}", *arguments], preflight=lambda config: None)
+        return asked.configs[0]
+
+    return build
+
+
+class StopAt(StepSeeds):
+    """Sends this process a signal at a step, as a scheduler would."""
+
+    at = (1, 4)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if (trainer.current_epoch, batch_idx) == self.at:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (1, 4), (2, 15), (3, 14)])
+@pytest.mark.parametrize("steps", ["null", "3"])
+def test_interrupted_run_goes_on_to_the_same_bits(
+    at: tuple[int, int], steps: str, compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at a run's first step, in the middle of an epoch, and at an epoch's last step."""
+    config = compose(f"checkpoint.every_n_steps={steps}")
+    experiment.run(config, tmp_path / "whole")
+    monkeypatch.setattr(StopAt, "at", at)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "StepSeeds", StopAt)
+        with pytest.raises(Interrupted):
+            experiment.run(config, tmp_path / "cut")
+    status = json.loads((tmp_path / "cut" / "status.json").read_text())
+    assert (status["state"], status["reason"]) == ("interrupted", "SIGUSR1")
+    step = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step == 16 * at[0] + at[1] + 1
+    experiment.run(config, tmp_path / "cut")
+    whole, cut = outcome(tmp_path / "whole"), outcome(tmp_path / "cut")
+    assert [key for key in whole if not equal(whole[key], cut[key])] == []
+
+
+def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) -> None:
+    config = compose("trainer.max_epochs=1")
+    first = experiment.run(config, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert experiment.run(config, tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_run_that_was_killed_after_stopping_early_trains_no_further(compose, tmp_path: Path) -> None:
+    config = compose("trainer.max_epochs=20", "model.learning_rate=0.01")
+    first = experiment.run(config, tmp_path)
+    assert first.stopped == "early"
+    status = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    (tmp_path / "results.json").unlink()
+    again = experiment.run(config, tmp_path)
+    assert (again.epochs, again.test, again.validation) == (first.epochs, first.test, first.validation)
+
+
+def test_run_that_was_killed_after_its_last_epoch_tests_the_best_weights(compose, tmp_path: Path) -> None:
+    config = compose("trainer.max_epochs=6", "callbacks.patience=10", "model.learning_rate=0.02")
+    first = experiment.run(config, tmp_path)
+    assert first.best_epoch < 6
+    status = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    again = experiment.run(config, tmp_path)
+    assert (again.test, again.best_epoch, again.epochs) == (first.test, first.best_epoch, 6)
+
+
+def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> None:
+    experiment.run(compose("trainer.max_epochs=1"), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(UserError, match=r"other values of model\.dropout, seed\."):
+        experiment.run(compose("trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imdb_lightning.run_folder.LOCK_SECONDS", 0)
+    holder = (
+        "from filelock import FileLock; import sys; l = FileLock(sys.argv[1]); l.acquire(); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", holder, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match="one that is in use"):
+            experiment.run(compose(), tmp_path)
+        other.kill()
+
+
+@pytest.mark.slow
+def test_sweep_started_again_runs_only_what_is_missing(command: Command, tmp_path: Path) -> None:
+    arguments = ["-m", *SMALL, "trainer.max_epochs=1", "seed=range(4)", "hydra.sweep.dir=sweep"]
+    assert command(tmp_path, *arguments).returncode == 0
+    sweep = tmp_path / "sweep"
+    untouched = {seed: (sweep / f"{seed}_regularized_relu_bce" / "results.json") for seed in (0, 1, 3)}
+    before = {seed: path.stat().st_mtime_ns for seed, path in untouched.items()}
+    broken = sweep / "2_regularized_relu_bce"
+    expected = (broken / "predictions.csv").read_bytes()
+    status = json.loads((broken / "status.json").read_text())
+    (broken / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    (broken / "results.json").unlink()
+    (broken / "predictions.csv").unlink()
+    answer = command(tmp_path, *arguments)
+    assert answer.returncode == 0, answer.stderr
+    assert {seed: path.stat().st_mtime_ns for seed, path in untouched.items()} == before
+    assert (broken / "predictions.csv").read_bytes() == expected
+    assert "│ regularized_relu_bce │    4 │" in answer.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_runs_end_with_the_bits_of_one_that_was_not(processes: int, cache: Path) -> None:
+    command = [sys.executable, "-m", "tests.kill_rounds", "--rounds", "1", "--processes", str(processes)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "all equal to the bit" in answer.stdout
