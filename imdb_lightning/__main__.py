@@ -19,7 +19,7 @@ from imdb_lightning.config import parse
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted, leave
 from imdb_lightning.launch import launch, preflight
-from imdb_lightning.run_folder import record_failure
+from imdb_lightning.run_folder import OtherRunError, record_failure
 
 
 def main() -> None:
@@ -52,6 +52,8 @@ def job(values: DictConfig) -> None:
         again = "the same hydra.sweep.dir" if sweeping else f"hydra.run.dir={os.path.relpath(folder)}"
         print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
         leave(interrupted)
+    except OtherRunError as error:
+        refuse(error)  # Also in a sweep: its folder is another's, and no status is to be written there.
     except Exception as error:
         if sweeping:
             record_failure(folder, error)

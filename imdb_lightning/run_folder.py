@@ -50,6 +50,10 @@ LOCK_SECONDS = 20
 """How long to wait for a killed run's last process to be gone."""
 
 
+class OtherRunError(UserError):
+    """A folder is a run's with other settings, or in use: whatever is in it is not ours to touch."""
+
+
 def rank() -> int:
     """Which of the run's processes this is, as torchrun says; 0 when it is the only one."""
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
@@ -59,7 +63,7 @@ def finished_result(config: Config, folder: Path) -> RunResult | None:
     """The results of a run that was finished here before; None: there is something to do.
 
     Raises:
-        UserError: the folder is a run's with other settings.
+        OtherRunError: the folder is a run's with other settings.
     """
     before = folder / CONFIG
     if not before.is_file():
@@ -69,7 +73,7 @@ def finished_result(config: Config, folder: Path) -> RunResult | None:
         keys = [
             key for key in _keys(ours) | _keys(theirs) if OmegaConf.select(theirs, key) != OmegaConf.select(ours, key)
         ]
-        raise UserError(
+        raise OtherRunError(
             folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(keys)),
             "Name another hydra.run.dir or hydra.sweep.dir.",
         )  # fmt: skip
@@ -87,7 +91,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
         epochs: tells how many epochs are done.
 
     Raises:
-        UserError: another process is at work in the folder.
+        OtherRunError: another process is at work in the folder.
     """
     if rank():
         with _logging_to(None):
@@ -153,7 +157,7 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         remedy = "Wait for it, or name another folder."
-        raise UserError(folder, "a folder that no process is at work in", "one that is in use", remedy) from error
+        raise OtherRunError(folder, "a folder that no process is at work in", "one that is in use", remedy) from error
     try:
         yield
     finally:

@@ -139,9 +139,15 @@ def test_sweep_started_again_runs_only_what_is_missing(command: Command, tmp_pat
     assert {seed: path.stat().st_mtime_ns for seed, path in untouched.items()} == before
     assert (broken / "predictions.csv").read_bytes() == expected
     assert "│ regularized_relu_bce │    4 │" in answer.stdout
+    before = {path: path.read_bytes() for path in sweep.glob("*/*.json")}
+    refused = command(tmp_path, *arguments, "model.dropout=0.1")
+    assert refused.returncode == 2
+    assert "other values of model.dropout" in refused.stderr
+    assert {path: path.read_bytes() for path in sweep.glob("*/*.json")} == before
 
 
 @pytest.mark.slow
+@pytest.mark.distributed
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_runs_end_with_the_bits_of_one_that_was_not(processes: int, cache: Path) -> None:
     command = [sys.executable, "-m", "tests.kill_rounds", "--rounds", "1", "--processes", str(processes)]
