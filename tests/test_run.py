@@ -84,13 +84,10 @@ def predictions_of(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return rows["label"], rows["probability"]
 
 
-def test_bags_of(run: Path) -> Bags:
+def bags_tested_by(run: Path) -> Bags:
     datamodule = build_datamodule(load(run / "config.yaml").data, seed=0)
     datamodule.setup()
     return datamodule.splits.test
-
-
-test_bags_of.__test__ = False
 
 
 def test_folder_holds_the_promised_files(run: Path) -> None:
@@ -135,7 +132,7 @@ def test_test_metrics_follow_from_the_predictions(run: Path) -> None:
 
 
 def test_predictions_follow_from_the_saved_weights(run: Path) -> None:
-    config, bags = load(run / "config.yaml"), test_bags_of(run)
+    config, bags = load(run / "config.yaml"), bags_tested_by(run)
     labels, probabilities = predictions_of(run)
     np.testing.assert_array_equal(labels, bags.labels)
     saved = load_file(run / "model.safetensors")
