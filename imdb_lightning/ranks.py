@@ -101,8 +101,8 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
     return inherited | {
         "OMP_NUM_THREADS": str(config.threads),
         "TORCHELASTIC_ERROR_FILE": str(scratch / "error.json"),
-        # Shared with torchrun's own (the default of torch 2.13), the ranks' store would survive a restart, and in 3 of
-        # 5 trials the new ranks tried for ever to reach the addresses that the killed ones had left in it.
+        # Shared with torchrun's own (the default of torch 2.13), the ranks' store would survive a restart, and in 5 of
+        # 7 trials the new ranks tried for ever to reach the addresses that the killed ones had left in it.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         PIDS: str(scratch),
     }
