@@ -13,12 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from imdb_lightning import composition
+from imdb_lightning import clusters, composition
 from imdb_lightning.compare import compare_sweep
 from imdb_lightning.config import parse
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted, leave
-from imdb_lightning.launch import launch, preflight
+from imdb_lightning.launch import is_first, launch, preflight
 from imdb_lightning.run_folder import OtherRunError, record_failure
 
 
@@ -27,14 +27,25 @@ def main() -> None:
     composition.register_schema()
     try:
         asked = composition.read_command_line(sys.argv[1:], preflight)
+        for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
+            check()
     except UserError as error:
         refuse(error)
     for overrides, mistake in asked.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
+    if asked.launcher.name == "slurm":
+        from imdb_lightning import slurm_launcher  # Needs its plug-in.
+
+        slurm_launcher.register()
     sys.argv[1:] = asked.arguments
-    hydra.main(str(composition.CONF), composition.CONFIG_NAME, composition.VERSION_BASE)(job)()
+    try:
+        hydra.main(str(composition.CONF), composition.CONFIG_NAME, composition.VERSION_BASE)(job)()
+    except SystemExit as end:
+        # 1: a launcher lost its jobs; what there is can still be compared.
+        if end.code != 1 or composition.SweepFolder.path is None:
+            raise
     sweep = composition.SweepFolder.path
-    if sweep is not None:
+    if sweep is not None and is_first(asked.configs[0]):
         succeeded = compare_sweep(sweep)
         if not asked.configs[0].keep:
             shutil.rmtree(sweep)
@@ -50,7 +61,8 @@ def job(values: DictConfig) -> None:
         result = launch(config, folder, keep_failed=sweeping)
     except Interrupted as interrupted:
         again = "the same hydra.sweep.dir" if sweeping else f"hydra.run.dir={os.path.relpath(folder)}"
-        print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
+        if is_first(config):
+            print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
         leave(interrupted)
     except OtherRunError as error:
         refuse(error)  # Also in a sweep: its folder is another's, and no status is to be written there.
@@ -67,6 +79,8 @@ def job(values: DictConfig) -> None:
         raise
     from imdb_lightning.report import print_result
 
+    if not is_first(config):
+        return
     print_result(result, folder if config.keep else None)
     if not (config.keep or sweeping):
         shutil.rmtree(folder)

@@ -21,11 +21,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from imdb_lightning.clusters import Launcher, find_plugin
 from imdb_lightning.config import DATA_SCHEMAS, Config, parse
 from imdb_lightning.errors import UserError
+from imdb_lightning.slurm import current_step
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
@@ -43,11 +45,15 @@ class CommandLine:
         arguments: for Hydra.
         configs: the checked settings of each job that can run.
         errors: what is wrong with each other job of a sweep, by its overrides.
+        launcher: what starts the jobs.
+        sweep: where a sweep would write.
     """
 
     arguments: list[str]
     configs: list[Config]
     errors: dict[str, UserError]
+    launcher: Launcher
+    sweep: Path
 
 
 def register_schema() -> None:
@@ -58,12 +64,12 @@ def register_schema() -> None:
         store.store(group="schema/data", name=source, node=schema)
 
 
-def read_command_line(arguments: Sequence[str], preflight: Callable[[Config], None]) -> CommandLine:
+def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Launcher], None]) -> CommandLine:
     """Composes and checks every job.
 
     Args:
         arguments: the command line without the program's name.
-        preflight: refuses settings that cannot run on this machine; asked if anything is to be run.
+        preflight: refuses settings that cannot run; asked if anything is to be run.
 
     Raises:
         UserError: a job cannot be composed, or none can run.
@@ -72,23 +78,51 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config], No
     arguments = [f"++{text}" if text.startswith("trainer.flags.") else text for text in arguments]
     parsed = get_args_parser().parse_args(arguments)
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
-        return CommandLine(arguments, configs=[], errors={})
+        return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=Path())
+    name = _launcher_name(parsed.overrides, parsed.multirun)
+    folders = _folders_of_step(parsed.overrides)
     configs, errors = [], {}
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
-        arguments = [_expand_glob(text) if text in parsed.overrides else text for text in arguments]
-        overrides_of_jobs = _jobs(list(map(_expand_glob, parsed.overrides))) if parsed.multirun else [parsed.overrides]
-        for overrides in overrides_of_jobs:
-            values = _compose(overrides)
+        arguments = [*(_expand_glob(text) if text in parsed.overrides else text for text in arguments), *folders]
+        overrides = [*map(_expand_glob, parsed.overrides), *folders]
+        for job in _jobs(overrides) if parsed.multirun else [overrides]:
+            values = _compose(job)
+            launcher, sweep = Launcher(name, _plain(values.hydra.launcher)), Path(values.hydra.sweep.dir)
+            del values["hydra"]
             try:
                 config = _parse(values)
                 if not parsed.cfg:
-                    preflight(config)
+                    preflight(config, launcher)
                 configs.append(config)
             except UserError as error:
-                errors[" ".join(overrides)] = error
+                errors[" ".join(job)] = error
     if not configs:
         raise next(iter(errors.values()))
-    return CommandLine(arguments, configs, errors)
+    return CommandLine(arguments, configs, errors, launcher, sweep)
+
+
+def _launcher_name(overrides: Sequence[str], multirun: bool) -> str:
+    chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "hydra/launcher"]
+    if not chosen:
+        return "basic"
+    find_plugin(chosen[-1])
+    if not multirun and chosen[-1] != "basic":
+        remedy = "Add -m; a sweep may have a single job."
+        raise UserError(f"hydra/launcher={chosen[-1]}", "a sweep, as launchers start its jobs", "a single run", remedy)
+    return chosen[-1]
+
+
+def _folders_of_step(overrides: Sequence[str]) -> list[str]:
+    """In a step of several machines, folders named by Slurm's numbers, as clocks differ, and a requeue comes later."""
+    step = current_step()
+    if step is None or step.nodes == 1:
+        return []
+    defaults = {
+        "hydra.run.dir": f"logs/${{model.name}}/{step.name}",
+        "hydra.sweep.dir": f"logs/multirun/{step.name}",
+    }
+    named = {text.partition("=")[0] for text in overrides}
+    return [f"{key}={value}" for key, value in defaults.items() if key not in named]
 
 
 def _expand_glob(text: str) -> str:
@@ -121,9 +155,17 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
 
 def _compose(overrides: list[str]) -> DictConfig:
     try:
-        return compose(CONFIG_NAME, overrides=overrides)
+        values = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True)
+        OmegaConf.set_struct(values, False)  # So that `hydra` can be taken out.
+        return values
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error) from error
+
+
+def _plain(values: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(values, resolve=True)
+    assert isinstance(plain, dict), "the settings are a mapping"
+    return {str(key): value for key, value in plain.items()}
 
 
 def _parse(values: DictConfig) -> Config:

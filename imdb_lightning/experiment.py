@@ -49,13 +49,14 @@ class Stopwatch:
         self.lap = now
 
 
-def run(config: Config, folder: Path, started: float | None = None) -> RunResult:
+def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0) -> RunResult:
     """Trains, puts the best weights back, tests and reports.
 
     Args:
         config: the settings.
         folder: where everything is written.
         started: when the run began, by `time.perf_counter`, if that was before this call.
+        gpu: which GPU to use if the run is of one process and on a GPU.
 
     Returns:
         What `results.json` holds.
@@ -81,7 +82,7 @@ def run(config: Config, folder: Path, started: float | None = None) -> RunResult
         watch.end("data")
 
         module = build_module(config.model, config.data.num_words)
-        trainer = build_trainer(config.trainer, _callbacks(config, folder, history, signals))
+        trainer = build_trainer(config.trainer, _callbacks(config, folder, history, signals), gpu)
         checkpoint = folder / CHECKPOINT
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True

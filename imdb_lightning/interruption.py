@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What a scheduler sends to who wants to be run again. Slurm sends it beside a SIGTERM, in either order."""
 
 
 class Interrupted(BaseException):
@@ -36,9 +38,12 @@ class Interrupted(BaseException):
 class SignalWatch:
     """Takes note of signals while its body runs.
 
+    Only a second Ctrl-C ends a run at once: schedulers repeat themselves, and reach each process of a job both
+    directly and through its parent.
+
     Attributes:
-        received: the signal that came while `deferring`; 0: none.
-        deferring: whether a first signal is only noted. A second one ends the run at once in any case.
+        received: the signal that came while `deferring`, a warning before others; 0: none.
+        deferring: whether signals are only noted.
     """
 
     def __init__(self) -> None:
@@ -63,9 +68,20 @@ class SignalWatch:
             signal.signal(signum, self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if not self.deferring or self.received:
+        first = not self.received
+        if first or signum in WARNINGS:
+            self.received = signum
+        self.react(signum, first)
+
+    def react(self, signum: int, first: bool) -> None:
+        """Ends the run where there is nothing to save, or at a second Ctrl-C.
+
+        Args:
+            signum: the signal.
+            first: whether it is the first one.
+        """
+        if not self.deferring or (signum == signal.SIGINT and not first):
             raise Interrupted(signum)
-        self.received = signum
 
 
 def leave(interrupted: Interrupted) -> NoReturn:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
+from imdb_lightning.clusters import ELSEWHERE, Launcher
 from imdb_lightning.config import Config, IMDBDataConfig, TrainerConfig
 from imdb_lightning.data.imdb import check_settings
 from imdb_lightning.errors import UserError
+from imdb_lightning.gpus import claimed_gpu
 from imdb_lightning.ranks import run_ranks
 from imdb_lightning.results import HISTORY, RunResult
 from imdb_lightning.run_folder import finished_result
+from imdb_lightning.slurm import current_step
 
 
-def preflight(config: Config) -> None:
-    """Refuses what this machine can be seen to lack, in a fraction of a second.
+def preflight(config: Config, launcher: Launcher) -> None:
+    """Refuses what can be seen to be missing, in a fraction of a second.
+
+    Args:
+        config: of a job.
+        launcher: what starts it; one that may start it on another machine leaves this one's devices alone.
 
     Raises:
         UserError: a named file is missing, or there are not so many devices, or several machines do not
@@ -23,21 +32,50 @@ def preflight(config: Config) -> None:
     """
     if isinstance(config.data, IMDBDataConfig):
         check_settings(config.data.path, config.data.word_index, config.data.validation_size)
-    for key in ("node_rank", "rendezvous") if config.trainer.num_nodes > 1 else ():
-        if getattr(config.trainer, key) is None:
-            remedy = "Say trainer.rendezvous=HOST:PORT on each of the machines, and trainer.node_rank=0, 1, ..."
-            raise UserError(f"trainer.{key}", "a value, as there are several machines", "null", remedy)
+    if launcher.name in ELSEWHERE:
+        return
+    _check_machines(config.trainer)
     if config.trainer.accelerator == "gpu":
-        available = _gpus()
-        if not available:
-            raise UserError(
-                "trainer.accelerator", "cpu, as this machine has no CUDA device", "'gpu'", "Use trainer=cpu."
-            )
-        if config.trainer.devices > available:
-            raise UserError(
-                "trainer.devices", f"at most the {available} GPUs of this machine", config.trainer.devices,
-                "Lower it, or say -1 for all of them.",
-            )  # fmt: skip
+        _check_gpus(config.trainer)
+
+
+def _check_machines(trainer: TrainerConfig) -> None:
+    step = current_step()
+    if step is not None and step.tasks != trainer.num_nodes:
+        accepted = f"one task on each of the {trainer.num_nodes} machines of trainer.num_nodes"
+        raise UserError("srun", accepted, f"{step.tasks} tasks", "Try srun --ntasks-per-node=1.")
+    if trainer.num_nodes == 1:
+        return
+    remedy = "Say trainer.rendezvous=HOST:PORT on each of the machines, and trainer.node_rank=0, 1, ..."
+    if trainer.node_rank is None:
+        raise UserError("trainer.node_rank", "a value, as there are several machines", "null", remedy)
+    if trainer.rendezvous is None and step is None:
+        raise UserError("trainer.rendezvous", "a value, as there are several machines", "null", remedy)
+    if trainer.rendezvous is not None and trainer.node_rank == 0:
+        _check_port(trainer.rendezvous)
+
+
+def _check_port(rendezvous: str) -> None:
+    """The first machine listens there."""
+    port = int(rendezvous.rpartition(":")[2])
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port))
+        except OSError as error:
+            remedy = "Name another port, the same on all machines."
+            raise UserError("trainer.rendezvous", "a free port of this machine", rendezvous, remedy) from error
+
+
+def _check_gpus(trainer: TrainerConfig) -> None:
+    available = _gpus()
+    if not available:
+        raise UserError("trainer.accelerator", "cpu, as this machine has no CUDA device", "'gpu'", "Use trainer=cpu.")
+    if trainer.devices > available:
+        raise UserError(
+            "trainer.devices", f"at most the {available} GPUs of this machine", trainer.devices,
+            "Lower it, or say -1 for all of them.",
+        )  # fmt: skip
 
 
 def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
@@ -65,11 +103,17 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         # Lightning and torch take seconds to import; help and refusals do without them.
         from imdb_lightning import experiment
 
-        return experiment.run(config, folder, started)
+        with claimed_gpu(_gpus()) if config.trainer.accelerator == "gpu" else nullcontext(0) as gpu:
+            return experiment.run(config, folder, started, gpu)
     except UserError:
-        if new and not keep_failed and not (folder / HISTORY).exists():
+        if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
             _remove(folder)
         raise
+
+
+def is_first(config: Config) -> bool:
+    """Whether this is the first of the machines, or the only one: the one that speaks and writes for all."""
+    return not config.trainer.node_rank
 
 
 def _devices(config: TrainerConfig) -> int:

@@ -14,17 +14,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from imdb_lightning.config import Config, TrainerConfig
 from imdb_lightning.errors import RelayedError
-from imdb_lightning.interruption import SIGNALS, Interrupted
+from imdb_lightning.interruption import SIGNALS, Interrupted, SignalWatch
 from imdb_lightning.results import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.run_folder import record_failure, write_settings
+from imdb_lightning.slurm import current_step
 
 PIDS = "IMDB_LIGHTNING_PIDS"
 """Variable that names the folder into which each rank writes its process number."""
@@ -68,18 +66,25 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
             [*_torchrun(config.trainer, devices), "-m", "imdb_lightning.worker", str(folder)],
             env=_environment(config.trainer, scratch),
             start_new_session=True,  # Ctrl-C is for this process, which passes it on.
-            preexec_fn=lambda: end_with_parent(signal.SIGTERM),
+            preexec_fn=_prepare_torchrun,
         )
-        with _passing_on_signals(process, scratch) as received:
+        with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
         reason = _first_error(scratch / "error.json")
-    return _outcome(folder, code, received, reason)
+    return _outcome(folder, code, signals.received, reason)
 
 
-def end_with_parent(signum: int) -> None:
-    """Asks the kernel to signal this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
+def end_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prepare_torchrun() -> None:
+    """Runs in the child before torchrun does: Slurm signals every process of a job, and torchrun is to outlive that."""
+    end_with_parent()
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
@@ -91,9 +96,15 @@ def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
         *command,
         f"--nnodes={config.num_nodes}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={config.rendezvous}",
+        f"--rdzv-endpoint={config.rendezvous or _endpoint_of_step()}",
         "--rdzv-id=imdb_lightning",
     ]
+
+
+def _endpoint_of_step() -> str:
+    step = current_step()
+    assert step is not None, "a run on several machines knows where to meet"
+    return step.rendezvous()
 
 
 def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
@@ -104,43 +115,37 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
         # Shared with torchrun's own (the default of torch 2.13), the ranks' store would survive a restart, and in 5 of
         # 7 trials the new ranks tried for ever to reach the addresses that the killed ones had left in it.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        # Slurm signals torchrun, too; see `_prepare_torchrun`. Known from torch 2.10 on.
+        "PET_SIGNALS_TO_HANDLE": "SIGQUIT",
         PIDS: str(scratch),
     }
 
 
-@contextmanager
-def _passing_on_signals(process: subprocess.Popen[bytes], scratch: Path) -> Iterator[list[int]]:
-    """Passes the first signal to the ranks, which save and leave; a second one ends them at once.
+class _SignalsToRanks(SignalWatch):
+    """Passes the first signal on to the ranks, which save and leave; a second Ctrl-C ends them at once.
 
     Not to torchrun: it would take the signal for its own end and report the ranks' good-bye as a failure.
     """
-    received: list[int] = []
 
-    def pass_on(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        ranks = [int(path.read_text()) for path in scratch.glob("*.pid")]
-        if len(received) > 1 or not ranks:
-            process.kill()  # The ranks end with it.
-        for pid in ranks:
-            if len(received) == 1:
+    def __init__(self, torchrun: subprocess.Popen[bytes], scratch: Path) -> None:
+        super().__init__()
+        self.torchrun, self.scratch = torchrun, scratch
+
+    def react(self, signum: int, first: bool) -> None:
+        """Passes it on."""
+        ranks = [int(path.read_text()) for path in self.scratch.glob("*.pid")]
+        if not ranks or (signum == signal.SIGINT and not first):
+            self.torchrun.kill()  # The ranks end with it.
+        for pid in ranks if first else ():
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {signum: signal.signal(signum, pass_on) for signum in SIGNALS}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
-
-def _outcome(folder: Path, code: int, received: list[int], reason: str) -> RunResult:
+def _outcome(folder: Path, code: int, received: int, reason: str) -> RunResult:
     status = read_status(folder)
     state = "" if status is None else status.state
     if received:
-        raise Interrupted(received[0])
+        raise Interrupted(received)
     if code == 0 and state == COMPLETED:
         return read_result(folder)
     if code == 0 and state == INTERRUPTED:

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -126,6 +126,15 @@ def record_failure(folder: Path, error: BaseException | str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     reason = error if isinstance(error, str) else describe(error)
     write_json(folder / STATUS, Status(state=FAILED, reason=reason, start=now(), end=now(), last_epoch=0))
+
+
+def record_loss(folder: Path, reason: str) -> None:
+    """Writes that a run was lost from outside, unless it says how it ended itself, or somebody is at work in it."""
+    status = read_status(folder)
+    if status is None or status.state == RUNNING:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OtherRunError), _locked(folder):
+            record_failure(folder, reason)
 
 
 def describe(error: BaseException) -> str:

@@ -25,12 +25,13 @@ warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category
 warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True\)`")
 
 
-def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback], gpu: int = 0) -> pl.Trainer:
     """The trainer that the settings ask for, for this process: alone, or one of several under torchrun.
 
     Args:
         config: the settings.
         callbacks: all of them; Lightning adds none of its own.
+        gpu: which GPU a single process on GPUs uses.
 
     Raises:
         UserError: a flag is unknown, or it is set elsewhere.
@@ -47,7 +48,7 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        **_processes(config),
+        **_processes(config, gpu),
     }
     known = set(inspect.signature(pl.Trainer).parameters)
     for name in config.flags:
@@ -60,14 +61,14 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback]) -> pl
     return pl.Trainer(**ours, **config.flags)
 
 
-def _processes(config: TrainerConfig) -> dict[str, Any]:
+def _processes(config: TrainerConfig, gpu: int) -> dict[str, Any]:
     """How many processes there are, and how they talk.
 
     The environment is named outright: left alone, Lightning takes any Slurm job for one of its own.
     """
     if not dist.is_torchelastic_launched():
         return {
-            "devices": 1,
+            "devices": [gpu] if config.accelerator == "gpu" else 1,
             "num_nodes": 1,
             "strategy": "auto",
             "plugins": [AtomicCheckpointIO(), LightningEnvironment()],

@@ -7,16 +7,16 @@ mend, ends with status 0, since torchrun would start any other again; `status.js
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from imdb_lightning import config as settings
 from imdb_lightning.errors import UserError
-from imdb_lightning.interruption import Interrupted
+from imdb_lightning.interruption import Interrupted, SignalWatch
 from imdb_lightning.ranks import PIDS, end_with_parent
 from imdb_lightning.results import CONFIG
 
@@ -26,16 +26,14 @@ STARTED = time.perf_counter()
 @record
 def main() -> None:
     """Runs this rank's part."""
-    end_with_parent(signal.SIGKILL)
-    if PIDS in os.environ:
-        Path(os.environ[PIDS], f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
-    from imdb_lightning import experiment
-
+    end_with_parent()
     folder = Path(sys.argv[1])
-    try:
+    with suppress(Interrupted, UserError), SignalWatch():
+        if PIDS in os.environ:
+            Path(os.environ[PIDS], f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
+        from imdb_lightning import experiment  # Takes seconds, in which a signal may come.
+
         experiment.run(settings.load(folder / CONFIG), folder, STARTED)
-    except (Interrupted, UserError):
-        return
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import imdb_lightning
 PACKAGE = Path(imdb_lightning.__file__).parent
 LEVELS = [
     {"errors", "interruption"},
-    {"config", "results"},
-    {"run_folder", "plots"},
+    {"config", "results", "gpus"},
+    {"run_folder", "plots", "slurm"},
     {"data.bags", "data.vocabulary", "data.cache", "data.download"},
     {"data.splits", "data.sampling"},
     {"data.imdb", "data.packaged", "data.synthetic"},
@@ -24,9 +24,9 @@ LEVELS = [
     {"tensorboard", "checkpoint"},
     {"trainer"},
     {"experiment"},
-    {"ranks"},
-    {"launch", "composition", "compare", "worker"},
-    {"__main__"},
+    {"ranks", "clusters"},
+    {"launch", "composition", "compare", "worker", "slurm_launcher"},
+    {"__main__", "check"},
 ]
 LEVEL_OF = {f"imdb_lightning.{name}": level for level, names in enumerate(LEVELS) for name in names}
 PLAIN = {
@@ -40,6 +40,10 @@ PLAIN = {
     "compare",
     "composition",
     "launch",
+    "slurm",
+    "gpus",
+    "clusters",
+    "check",
 }
 """Modules that must come without torch, so that help, refusals and comparisons answer at once."""
 

@@ -1,0 +1,53 @@
+"""The command `python -m imdb_lightning.check`: what would stop a command, said before it is given.
+
+It takes what `python -m imdb_lightning` takes, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from rich.console import Console
+
+from imdb_lightning import clusters, composition
+from imdb_lightning.errors import UserError
+from imdb_lightning.launch import preflight
+
+
+def main() -> None:
+    """Runs the command line; exit status 2: something is wrong."""
+    composition.register_schema()
+    asked: list[composition.CommandLine] = []
+    ok = _report("settings, data, devices", lambda: asked.append(_read()))
+    for line in asked:
+        for overrides, mistake in line.errors.items():
+            ok &= _report(overrides, partial(_raise, mistake))
+        for subject, check in clusters.checks(line.launcher, line.configs, line.sweep).items():
+            ok &= _report(subject, check)
+    sys.exit(0 if ok else 2)
+
+
+def _read() -> composition.CommandLine:
+    return composition.read_command_line(sys.argv[1:], preflight)
+
+
+def _raise(error: UserError) -> None:
+    raise error
+
+
+def _report(subject: str, check: Callable[[], None]) -> bool:
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        check()
+    except UserError as error:
+        console.print(f"[red]wrong[/red]  {subject}: ", end="")
+        console.print(str(error), markup=False)
+        return False
+    console.print(f"[green]ok[/green]     {subject}")
+    return True
+
+
+if __name__ == "__main__":
+    main()
