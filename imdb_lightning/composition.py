@@ -19,12 +19,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from imdb_lightning.clusters import Launcher, find_plugin
+from imdb_lightning.clusters import PLUGINS, Launcher, find_plugin
 from imdb_lightning.config import DATA_SCHEMAS, Config, parse
 from imdb_lightning.errors import UserError
 from imdb_lightning.slurm import current_step
@@ -59,6 +60,9 @@ class CommandLine:
 def register_schema() -> None:
     """Makes the typed settings known to Hydra."""
     store = ConfigStore.instance()
+    Plugins.instance()  # Loads the plug-ins, two of which store settings under the names of files of ours.
+    for name in PLUGINS:
+        store.repo["hydra"]["launcher"].pop(f"{name}.yaml", None)
     store.store(name="schema", node=Config)
     for source, schema in DATA_SCHEMAS.items():
         store.store(group="schema/data", name=source, node=schema)

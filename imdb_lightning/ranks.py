@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from imdb_lightning.config import Config, TrainerConfig
@@ -25,7 +26,8 @@ from imdb_lightning.run_folder import record_failure, write_settings
 from imdb_lightning.slurm import current_step
 
 PIDS = "IMDB_LIGHTNING_PIDS"
-"""Variable that names the folder into which each rank writes its process number."""
+"""Variable that names the folder into which torchrun's process number is written, and each rank writes its own."""
+_TORCHRUN = "torchrun"
 _PR_SET_PDEATHSIG = 1
 # What another launcher around us, or an earlier run, may have left.
 _FOREIGN = (
@@ -66,23 +68,42 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
             [*_torchrun(config.trainer, devices), "-m", "imdb_lightning.worker", str(folder)],
             env=_environment(config.trainer, scratch),
             start_new_session=True,  # Ctrl-C is for this process, which passes it on.
-            preexec_fn=_prepare_torchrun,
+            preexec_fn=partial(_prepare_torchrun, os.getpid()),
         )
+        (scratch / _TORCHRUN).write_text(str(process.pid))
         with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
         reason = _first_error(scratch / "error.json")
     return _outcome(folder, code, signals.received, reason)
 
 
-def end_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
+def end_with_parent(parent: int) -> None:
+    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing.
+
+    Args:
+        parent: the parent's process number, as it may have died already.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
-def _prepare_torchrun() -> None:
+def join_ranks() -> None:
+    """Makes this process, a rank, end with its torchrun, and tells `run_ranks` where to send signals.
+
+    To be called first: a torchrun that dies while a rank still imports torch would leave it behind. A rank of a
+    torchrun that somebody else has started is left alone.
+    """
+    if PIDS in os.environ:
+        scratch = Path(os.environ[PIDS])
+        end_with_parent(int((scratch / _TORCHRUN).read_text()))
+        (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
+
+
+def _prepare_torchrun(parent: int) -> None:
     """Runs in the child before torchrun does: Slurm signals every process of a job, and torchrun is to outlive that."""
-    end_with_parent()
+    end_with_parent(parent)
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 

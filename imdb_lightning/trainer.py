@@ -24,6 +24,9 @@ warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category
 # What we log has been reduced over processes already: a mean over them on top could only round it.
 warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True\)`")
 
+# We use `srun` where it is wanted; on a login node it is there and not wanted.
+warnings.filterwarnings("ignore", message=r"The `srun` command is available")
+
 
 def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback], gpu: int = 0) -> pl.Trainer:
     """The trainer that the settings ask for, for this process: alone, or one of several under torchrun.

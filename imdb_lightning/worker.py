@@ -6,34 +6,30 @@ mend, ends with status 0, since torchrun would start any other again; `status.js
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import record
-
 from imdb_lightning import config as settings
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted, SignalWatch
-from imdb_lightning.ranks import PIDS, end_with_parent
+from imdb_lightning.ranks import join_ranks
 from imdb_lightning.results import CONFIG
 
-STARTED = time.perf_counter()
 
-
-@record
 def main() -> None:
     """Runs this rank's part."""
-    end_with_parent()
+    started = time.perf_counter()
     folder = Path(sys.argv[1])
     with suppress(Interrupted, UserError), SignalWatch():
-        if PIDS in os.environ:
-            Path(os.environ[PIDS], f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
-        from imdb_lightning import experiment  # Takes seconds, in which a signal may come.
+        join_ranks()
+        # Takes seconds, in which signals may come.
+        from torch.distributed.elastic.multiprocessing.errors import record
 
-        experiment.run(settings.load(folder / CONFIG), folder, STARTED)
+        from imdb_lightning import experiment
+
+        record(experiment.run)(settings.load(folder / CONFIG), folder, started)
 
 
 if __name__ == "__main__":
