@@ -62,6 +62,12 @@ def current_step() -> Step | None:
     )
 
 
+def is_queued(job: str) -> bool:
+    """Whether Slurm knows a job, as `12` or `12_3`: one that waits, runs, or has ended a moment ago."""
+    answer = subprocess.run(["squeue", "--noheader", f"--jobs={job}"], capture_output=True, text=True, check=False)
+    return bool(answer.stdout.strip())
+
+
 def resources(trainer: TrainerConfig, launcher: dict[str, Any]) -> dict[str, Any]:
     """What a job asks for, in submitit's terms: one task a machine, which starts a process for each device.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from imdb_lightning import slurm
 from imdb_lightning.run_folder import record_loss
 
 log = logging.getLogger("hydra.imdb_lightning.slurm")
+_SQUEUE_SECONDS = 30
+"""How often to ask for a job that has left no result: without accounting, submitit never hears of a cancelled one."""
 _QUEUE = {"name", "timeout_min", "mem_gb", "stderr_to_stdout"}
 """Settings that submitit knows for every kind of queue; those of Slurm alone go by the prefix `slurm_`."""
 _NOT_OPTIONS = {"submitit_folder", "max_num_timeout", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node"}
@@ -93,7 +96,11 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]
 
 def _wait(number: int, job: submitit.Job[JobReturn], folder: Path) -> JobReturn:
     """Waits for a job; one that was lost, as by `scancel` or for want of memory, leaves its reason in the folder."""
-    if job.exception() is None:
+    while not job.done() and slurm.is_queued(job.job_id):
+        looked = time.monotonic()
+        while not job.done() and time.monotonic() - looked < _SQUEUE_SECONDS:
+            time.sleep(1)
+    if job.done() and job.exception() is None:
         log.info("\t#%d is done", number)
         return job.results()[0]
     log.info("\t#%d was lost: Slurm says %s", number, job.state)

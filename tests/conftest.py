@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.composition import read_command_line, register_schema
+from imdb_lightning.config import Config
+
 CACHE = "IMDB_LIGHTNING_CACHE"
 REAL = os.environ.get("IMDB_NPZ")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,6 +53,19 @@ def real_npz() -> Path:
     if not REAL:
         pytest.skip("needs the real reviews: set IMDB_NPZ")
     return Path(REAL)
+
+
+@pytest.fixture(scope="session")
+def compose(cache: Path) -> Callable[..., Config]:
+    """Settings as a command line gives them: `compose("seed=1")`."""
+    register_schema()
+
+    def build(*arguments: str) -> Config:
+        return read_command_line(
+            [*arguments, f"data.cache_dir={cache}"], preflight=lambda config, launcher: None
+        ).configs[0]
+
+    return build
 
 
 @pytest.fixture(scope="session")

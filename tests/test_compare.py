@@ -17,7 +17,7 @@ from imdb_lightning.run_folder import write_settings
 def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
     """A finished run's folder, as far as comparisons read it."""
     register_schema()
-    (config,) = read_command_line(["data=synthetic", *arguments], preflight=lambda config: None).configs
+    (config,) = read_command_line(["data=synthetic", *arguments], preflight=lambda config, launcher: None).configs
     folder.mkdir(parents=True)
     write_settings(config, folder)
     write_json(folder / "status.json", Status("completed", "", "", "", 1))

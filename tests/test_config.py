@@ -25,7 +25,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(*arguments: str) -> CommandLine:
-    return read_command_line(arguments, preflight=lambda config: None)
+    return read_command_line(arguments, preflight=lambda config, launcher: None)
 
 
 def compose(*arguments: str) -> Config:

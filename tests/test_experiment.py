@@ -13,8 +13,6 @@ import torch
 from safetensors.numpy import load_file
 
 from imdb_lightning import experiment
-from imdb_lightning.composition import read_command_line, register_schema
-from imdb_lightning.config import Config
 from imdb_lightning.errors import UserError
 from imdb_lightning.results import RunResult
 
@@ -22,17 +20,6 @@ SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",
     "data.batch_size=128", "model.learning_rate=0.01",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def compose(cache: Path):
-    register_schema()
-
-    def build(*arguments: str) -> Config:
-        asked = read_command_line([*SMALL, f"data.cache_dir={cache}", *arguments], preflight=lambda config: None)
-        return asked.configs[0]
-
-    return build
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -51,7 +38,7 @@ def history(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("model", ["shallow_relu_bce", "deep_tanh_mse", "regularized_relu_bce"])
 def test_one_seed_gives_the_same_bits_twice(model: str, compose, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        experiment.run(compose(f"model={model}", f"seed={seed}", "trainer.max_epochs=3"), tmp_path / name)
+        experiment.run(compose(*SMALL, f"model={model}", f"seed={seed}", "trainer.max_epochs=3"), tmp_path / name)
     assert same(tmp_path / "a", tmp_path / "b")
     assert history(tmp_path / "a") == history(tmp_path / "b")
     assert (tmp_path / "a" / "predictions.csv").read_bytes() == (tmp_path / "b" / "predictions.csv").read_bytes()
@@ -59,7 +46,7 @@ def test_one_seed_gives_the_same_bits_twice(model: str, compose, tmp_path: Path)
 
 
 def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(compose, tmp_path: Path) -> None:
-    config = compose("model=regularized_relu_bce", "trainer.max_epochs=2")
+    config = compose(*SMALL, "model=regularized_relu_bce", "trainer.max_epochs=2")
     experiment.run(config, tmp_path / "a")
 
     class Disturbed(experiment.StepSeeds):
@@ -77,19 +64,19 @@ def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(compose, tmp
 def test_early_stopping_tests_the_weights_of_the_best_epoch(monitor: str, compose, tmp_path: Path) -> None:
     mode = "min" if monitor == "val/loss" else "max"
     arguments = [f"callbacks.monitor={monitor}", f"callbacks.mode={mode}"]
-    stopped = experiment.run(compose(*arguments), tmp_path / "stopped")
+    stopped = experiment.run(compose(*SMALL, *arguments), tmp_path / "stopped")
     assert stopped.stopped == "early"
     column = [float(row[monitor.replace("/", "_")]) for row in history(tmp_path / "stopped")]
     best = column.index(min(column) if mode == "min" else max(column)) + 1
     assert (stopped.best_epoch, stopped.epochs) == (best, best + 2)
     # The same run, ended by hand at that epoch, has these weights as its last ones.
-    cut = experiment.run(compose("callbacks=none", f"trainer.max_epochs={best}"), tmp_path / "cut")
+    cut = experiment.run(compose(*SMALL, "callbacks=none", f"trainer.max_epochs={best}"), tmp_path / "cut")
     assert same(tmp_path / "stopped", tmp_path / "cut")
     assert (cut.test, cut.validation) == (stopped.test, stopped.validation)
 
 
 def test_without_callbacks_all_epochs_run_and_the_last_weights_are_tested(compose, tmp_path: Path) -> None:
-    result = experiment.run(compose("callbacks=none", "trainer.max_epochs=8"), tmp_path)
+    result = experiment.run(compose(*SMALL, "callbacks=none", "trainer.max_epochs=8"), tmp_path)
     assert (result.epochs, result.stopped) == (8, "max_epochs")
     assert result.best_epoch < 8
     assert result.validation["loss"] == float(history(tmp_path)[-1]["val_loss"])
@@ -97,7 +84,7 @@ def test_without_callbacks_all_epochs_run_and_the_last_weights_are_tested(compos
 
 def test_dense_layout_gives_equal_results(compose, tmp_path: Path) -> None:
     sparse, dense = (
-        experiment.run(compose(f"data.layout={layout}", "trainer.max_epochs=3"), tmp_path / layout)
+        experiment.run(compose(*SMALL, f"data.layout={layout}", "trainer.max_epochs=3"), tmp_path / layout)
         for layout in ("sparse", "dense")
     )
     for name, value in sparse.test.items():
@@ -106,7 +93,7 @@ def test_dense_layout_gives_equal_results(compose, tmp_path: Path) -> None:
 
 def test_bfloat16_trains_to_a_like_accuracy(compose, tmp_path: Path) -> None:
     full, half = (
-        experiment.run(compose(f"trainer.precision={precision}", "model=deep_tanh_mse"), tmp_path / precision)
+        experiment.run(compose(*SMALL, f"trainer.precision={precision}", "model=deep_tanh_mse"), tmp_path / precision)
         for precision in ("32-true", "bf16-mixed")
     )
     assert half.precision == "bf16-mixed"
@@ -115,14 +102,14 @@ def test_bfloat16_trains_to_a_like_accuracy(compose, tmp_path: Path) -> None:
 
 
 def test_returned_result_is_the_written_one(compose, tmp_path: Path) -> None:
-    result = experiment.run(compose("trainer.max_epochs=1"), tmp_path)
+    result = experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
     assert isinstance(result, RunResult)
     assert json.loads((tmp_path / "results.json").read_text()) == dataclasses.asdict(result)
 
 
 def test_diverged_run_fails_and_keeps_what_it_has(compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"finite number, but got nan in epoch 1\. The training diverged"):
-        experiment.run(compose("model.learning_rate=1e30"), tmp_path)
+        experiment.run(compose(*SMALL, "model.learning_rate=1e30"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["state"], status["last_epoch"]) == ("failed", 0)
     assert "The training diverged" in (tmp_path / "train.log").read_text()
@@ -131,6 +118,6 @@ def test_diverged_run_fails_and_keeps_what_it_has(compose, tmp_path: Path) -> No
 
 def test_trainer_flags_reach_lightning(compose, tmp_path: Path) -> None:
     flags = ["trainer.flags.limit_train_batches=1", "trainer.max_epochs=1"]
-    short = experiment.run(compose(*flags), tmp_path / "short")
-    whole = experiment.run(compose("trainer.max_epochs=1"), tmp_path / "whole")
+    short = experiment.run(compose(*SMALL, *flags), tmp_path / "short")
+    whole = experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path / "whole")
     assert short.validation["loss"] > whole.validation["loss"]

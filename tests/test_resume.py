@@ -13,8 +13,6 @@ import torch
 
 from imdb_lightning import experiment
 from imdb_lightning.callbacks import StepSeeds
-from imdb_lightning.composition import read_command_line, register_schema
-from imdb_lightning.config import Config
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted
 from tests.conftest import Command
@@ -24,17 +22,6 @@ SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",
     "data.batch_size=128", "model=regularized_relu_bce", "trainer.max_epochs=4",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def compose(cache: Path):
-    register_schema()
-
-    def build(*arguments: str) -> Config:
-        asked = read_command_line([*SMALL, f"data.cache_dir={cache}", *arguments], preflight=lambda config: None)
-        return asked.configs[0]
-
-    return build
 
 
 class StopAt(StepSeeds):
@@ -54,7 +41,7 @@ def test_interrupted_run_goes_on_to_the_same_bits(
     at: tuple[int, int], steps: str, compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted at a run's first step, in the middle of an epoch, and at an epoch's last step."""
-    config = compose(f"checkpoint.every_n_steps={steps}")
+    config = compose(*SMALL, f"checkpoint.every_n_steps={steps}")
     experiment.run(config, tmp_path / "whole")
     monkeypatch.setattr(StopAt, "at", at)
     with monkeypatch.context() as patch:
@@ -71,7 +58,7 @@ def test_interrupted_run_goes_on_to_the_same_bits(
 
 
 def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) -> None:
-    config = compose("trainer.max_epochs=1")
+    config = compose(*SMALL, "trainer.max_epochs=1")
     first = experiment.run(config, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert experiment.run(config, tmp_path) == first
@@ -79,7 +66,7 @@ def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) 
 
 
 def test_run_that_was_killed_after_stopping_early_trains_no_further(compose, tmp_path: Path) -> None:
-    config = compose("trainer.max_epochs=20", "model.learning_rate=0.01")
+    config = compose(*SMALL, "trainer.max_epochs=20", "model.learning_rate=0.01")
     first = experiment.run(config, tmp_path)
     assert first.stopped == "early"
     status = json.loads((tmp_path / "status.json").read_text())
@@ -90,7 +77,7 @@ def test_run_that_was_killed_after_stopping_early_trains_no_further(compose, tmp
 
 
 def test_run_that_was_killed_after_its_last_epoch_tests_the_best_weights(compose, tmp_path: Path) -> None:
-    config = compose("trainer.max_epochs=6", "callbacks.patience=10", "model.learning_rate=0.02")
+    config = compose(*SMALL, "trainer.max_epochs=6", "callbacks.patience=10", "model.learning_rate=0.02")
     first = experiment.run(config, tmp_path)
     assert first.best_epoch < 6
     status = json.loads((tmp_path / "status.json").read_text())
@@ -100,10 +87,10 @@ def test_run_that_was_killed_after_its_last_epoch_tests_the_best_weights(compose
 
 
 def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> None:
-    experiment.run(compose("trainer.max_epochs=1"), tmp_path)
+    experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     with pytest.raises(UserError, match=r"other values of model\.dropout, seed\."):
-        experiment.run(compose("trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
+        experiment.run(compose(*SMALL, "trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -117,7 +104,7 @@ def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path, monkeyp
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(UserError, match="one that is in use"):
-            experiment.run(compose(), tmp_path)
+            experiment.run(compose(*SMALL), tmp_path)
         other.kill()
 
 

@@ -122,18 +122,22 @@ class SentimentClassifier(pl.LightningModule):
         self.test_probabilities = torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds training's totals so far, for an epoch that is to go on in the middle."""
+        """Adds each process's training totals so far, for an epoch that is to go on in the middle.
+
+        Their sum would be rounded in another order than that of an uninterrupted epoch.
+        """
         totals = self.totals_of("train")
         sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double()])
-        checkpoint["train_totals"] = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        checkpoint["train_totals"] = self.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them back: on the first process, since they are added up in the end."""
-        totals, sums = self.totals_of("train"), checkpoint["train_totals"]
-        if self.trainer.is_global_zero:
-            totals.loss_sum.fill_(sums[0])
-            totals.hits.fill_(int(sums[1]))
-            totals.reviews.fill_(int(sums[2]))
+        """Takes this process's totals back; of another number of processes, each takes its share."""
+        trainer, totals = self.trainer, self.totals_of("train")
+        of_processes = torch.tensor(checkpoint["train_totals"], dtype=torch.float64)
+        loss_sum, hits, reviews = of_processes[trainer.global_rank :: trainer.world_size].sum(0).tolist()
+        totals.loss_sum.fill_(loss_sum)
+        totals.hits.fill_(int(hits))
+        totals.reviews.fill_(int(reviews))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer by name, over all parameters."""

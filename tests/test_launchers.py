@@ -1,0 +1,81 @@
+"""Sweeps of distributed jobs by other launchers, and two sweeps at once, on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CACHE, Command
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+SWEEP = [
+    "data=synthetic", "data.reviews=2500", "data.validation_size=700", "data.test_size=901", "data.num_words=800",
+    "trainer=ddp_cpu", "trainer.max_epochs=1",
+]  # fmt: skip
+
+
+def results(sweep: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(sweep.glob("*/results.json"))]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "settings"),
+    [
+        pytest.param("joblib", ["hydra.launcher.n_jobs=2"]),
+        pytest.param("ray", ["hydra.launcher.ray.init.num_cpus=4"], marks=pytest.mark.ray),
+    ],
+)
+def test_sweep_runs_each_distributed_job_once(
+    launcher: str, settings: list[str], command: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip(launcher)
+    arguments = ["-m", f"hydra/launcher={launcher}", *settings, *SWEEP]
+    answer = command(tmp_path, *arguments, "seed=0,1,2", "hydra.sweep.dir=sweep")
+    assert answer.returncode == 0, answer.stderr
+    found = results(tmp_path / "sweep")
+    assert [(result["seed"], result["world_size"]) for result in found] == [(0, 2), (1, 2), (2, 2)]
+    assert "3 runs" in answer.stdout
+    assert (tmp_path / "sweep" / "comparison.csv").read_text().splitlines()[1].startswith("shallow_relu_bce,3,")
+    alone = command(tmp_path, *SWEEP, "seed=2", "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    theirs, ours = (tmp_path / name / "predictions.csv" for name in ("sweep/2_shallow_relu_bce", "alone"))
+    assert theirs.read_bytes() == ours.read_bytes()
+
+
+def test_two_sweeps_at_once_keep_out_of_each_others_way(cache: Path, tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "imdb_lightning", "-m", *SWEEP, f"seed={seeds}"],
+            cwd=tmp_path, env=os.environ | {CACHE: str(cache)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seeds in ("0,1", "2,3")
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    sweeps = list((tmp_path / "logs" / "multirun").iterdir())
+    found = sorted([result["seed"] for result in results(sweep)] for sweep in sweeps)
+    assert found == [[0, 1], [2, 3]]
+
+
+def test_several_processes_started_by_somebody_elses_torchrun(command: Command, cache: Path, tmp_path: Path) -> None:
+    """`torchrun ... -m imdb_lightning.worker RUN_DIR`, for those who start ranks themselves."""
+    first = command(tmp_path, *SWEEP, "hydra.run.dir=first")
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "config.yaml").write_bytes((tmp_path / "first" / "config.yaml").read_bytes())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    answer = subprocess.run(
+        [*torchrun, "-m", "imdb_lightning.worker", "second"],
+        cwd=tmp_path, env=os.environ | {CACHE: str(cache)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    runs = [(tmp_path / name / "predictions.csv").read_bytes() for name in ("first", "second")]
+    assert runs[0] == runs[1]
