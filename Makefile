@@ -2,10 +2,11 @@
 #   make train                               the main job
 #   make train ARGS="model=deep_tanh_mse"    with other settings
 #   make test                                lint, types, and all tests of one process, without a GPU
-#   make test-cluster                        tests of several processes
+#   make test-cluster                        tests of several processes, with Ray, and with Slurm where it answers
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+CLUSTERS := .venv/installed-clusters
 
 .PHONY: train test test-cluster
 
@@ -18,10 +19,15 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not (gpu or distributed or slurm or ray)" -n 2 --dist loadfile
 
-test-cluster: $(INSTALLED)
-	$(BIN)/pytest -m "distributed and not gpu" -n 2 --dist loadfile
+test-cluster: $(CLUSTERS)
+	$(BIN)/pytest -m "(distributed or ray) and not (gpu or slurm)" -n 2 --dist worksteal
+	$(BIN)/pytest -m "slurm"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test]"
 	touch $(INSTALLED)
+
+$(CLUSTERS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test,slurm,ray,joblib]"
+	touch $(CLUSTERS)

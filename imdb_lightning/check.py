@@ -6,10 +6,10 @@ It takes what `python -m imdb_lightning` takes, and runs nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 
 from imdb_lightning import clusters, composition
 from imdb_lightning.errors import UserError
@@ -37,15 +37,17 @@ def _raise(error: UserError) -> None:
     raise error
 
 
-def _report(subject: str, check: Callable[[], None]) -> bool:
+def _report(subject: str, check: clusters.Check) -> bool:
     console = Console(highlight=False, soft_wrap=True)
     try:
-        check()
+        open_question = check()
     except UserError as error:
-        console.print(f"[red]wrong[/red]  {subject}: ", end="")
-        console.print(str(error), markup=False)
+        console.print(f"[red]wrong[/red]  {escape(subject)}: {escape(str(error))}")
         return False
-    console.print(f"[green]ok[/green]     {subject}")
+    if open_question is None:
+        console.print(f"[green]ok[/green]     {subject}")
+    else:
+        console.print(f"[yellow]open[/yellow]   {subject}: {escape(open_question)}")
     return True
 
 

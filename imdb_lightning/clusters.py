@@ -47,8 +47,12 @@ def find_plugin(name: str) -> None:
         raise UserError(f"hydra/launcher={name}", accepted, "none installed", f"pip install 'imdb-lightning[{name}]'")
 
 
-def checks(launcher: Launcher, configs: Sequence[Config], folder: Path) -> dict[str, Callable[[], None]]:
-    """The checks of a sweep, by what they look at, in their order; each raises a `UserError`.
+Check = Callable[[], "str | None"]
+"""Raises a `UserError` when something is wrong, and returns what it could not find out."""
+
+
+def checks(launcher: Launcher, configs: Sequence[Config], folder: Path) -> dict[str, Check]:
+    """The checks of a sweep, by what they look at, in their order.
 
     Args:
         launcher: of the sweep.
@@ -105,8 +109,8 @@ def _check_requests(requests: list[list[str]]) -> None:
             raise UserError("hydra/launcher=slurm", "a request that Slurm can grant", _said(answer), remedy)
 
 
-def _check_shared(folder: Path, request: list[str]) -> None:
-    """Looks for a file from as many machines as a job needs; a cluster with none free leaves it open."""
+def _check_shared(folder: Path, request: list[str]) -> str | None:
+    """Looks for a file from as many machines as a job needs, if they are free at once."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     with tempfile.NamedTemporaryFile(dir=existing, prefix=".imdb_lightning-") as probe:
         look = f"test -e '{probe.name}' || exit {_NOT_SHARED}"
@@ -119,6 +123,7 @@ def _check_shared(folder: Path, request: list[str]) -> None:
             "hydra.sweep.dir", "a folder that all machines of the cluster share", existing,
             "Name one on a shared disk.",
         )  # fmt: skip
+    return f"not looked at: {_said(answer)}" if answer.returncode else None
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:
@@ -126,6 +131,8 @@ def _ask(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_NO_ANSWER)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"no answer in {_NO_ANSWER} seconds")
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on the PATH")
 
 
 def _said(answer: subprocess.CompletedProcess[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from imdb_lightning import experiment
 from imdb_lightning.callbacks import StepSeeds
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted
-from tests.conftest import Command
+from tests.conftest import CACHE, Command
 from tests.kill_rounds import equal, outcome
 
 SMALL = [
@@ -131,6 +133,27 @@ def test_sweep_started_again_runs_only_what_is_missing(command: Command, tmp_pat
     assert refused.returncode == 2
     assert "other values of model.dropout" in refused.stderr
     assert {path: path.read_bytes() for path in sweep.glob("*/*.json")} == before
+
+
+@pytest.mark.slow
+def test_sweep_killed_after_five_of_twelve_jobs_runs_seven(cache: Path, tmp_path: Path) -> None:
+    sweep, arguments = tmp_path / "sweep", ["-m", *SMALL, "trainer.max_epochs=2", "seed=range(12)"]
+    command = [sys.executable, "-m", "imdb_lightning", *arguments, f"hydra.sweep.dir={sweep}"]
+    environment = os.environ | {CACHE: str(cache)}
+    with (tmp_path / "output").open("w") as output:
+        first = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        while len(list(sweep.glob("*/results.json"))) < 5:
+            assert first.poll() is None, (tmp_path / "output").read_text()
+            time.sleep(0.05)
+        first.kill()
+        first.wait()
+    done = {path: path.stat().st_mtime_ns for path in sweep.glob("*/results.json")}
+    assert 5 <= len(done) < 12
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(list(sweep.glob("*/results.json"))) == 12
+    assert (sweep / "comparison.csv").read_text().splitlines()[1].startswith("regularized_relu_bce,12,")
 
 
 @pytest.mark.slow
