@@ -102,7 +102,8 @@ def _wait(number: int, job: submitit.Job[JobReturn], folder: Path) -> JobReturn:
             time.sleep(1)
     if job.done() and job.exception() is None:
         log.info("\t#%d is done", number)
-        return job.results()[0]
+        returned: JobReturn = job.results()[0]
+        return returned
     log.info("\t#%d was lost: Slurm says %s", number, job.state)
     record_loss(folder, f"Slurm job {job.job_id} ended as {job.state}; its output: {job.paths.stderr}")
     # Named in the comparison at the sweep's end; raised here, it would end the sweep.
