@@ -1,7 +1,7 @@
 """Sentiment networks on bags of words: exact over processes, resumable to the bit, fast.
 
 The package itself imports nothing heavy: the two public classes, for those who have a Lightning script of
-their own, are looked up when they are first asked for.
+their own, and `load_run`, which reads a trained network, are looked up when they are first asked for.
 
 Example:
     ```python
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imdb_lightning.data.datamodule import IMDBDataModule
+    from imdb_lightning.inference import load_run
     from imdb_lightning.model.module import SentimentClassifier
 
 __version__ = "0.1.0"
-__all__ = ["IMDBDataModule", "SentimentClassifier", "__version__"]
+__all__ = ["IMDBDataModule", "SentimentClassifier", "__version__", "load_run"]
 
 _HOMES = {
     "IMDBDataModule": "imdb_lightning.data.datamodule",
     "SentimentClassifier": "imdb_lightning.model.module",
+    "load_run": "imdb_lightning.inference",
 }
 
 

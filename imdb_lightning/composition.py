@@ -26,7 +26,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from imdb_lightning.clusters import PLUGINS, Launcher, find_plugin
-from imdb_lightning.config import DATA_SCHEMAS, Config, parse
+from imdb_lightning.config import Config, parse
+from imdb_lightning.data_config import DATA_SCHEMAS
 from imdb_lightning.errors import UserError
 from imdb_lightning.slurm import current_step
 

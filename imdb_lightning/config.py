@@ -9,40 +9,23 @@ OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.data_config import DATA_SCHEMAS, DataConfig
+from imdb_lightning.errors import MAX_SEED, UserError, check_choice, check_real, check_whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
-LAYOUTS = ("sparse", "dense")
-OFFLINE = ("fallback", "error")
 ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MONITORS = {"val/loss": "min", "val/accuracy": "max"}
-MAX_SEED = 2**32 - 1
-
-
-def _choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise UserError(key, "one of " + ", ".join(accepted), repr(value), f"Try {key}={accepted[0]}.")
-
-
-def _whole(key: str, value: int, least: int, example: int, most: int | None = None) -> None:
-    if value < least or (most is not None and value > most):
-        accepted = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
-        raise UserError(key, accepted, value, f"Try {key}={example}.")
-
-
-def _real(key: str, value: float, accepted: str, ok: bool, example: float) -> None:
-    if not (ok and math.isfinite(value)):
-        raise UserError(key, accepted, value, f"Try {key}={example:g}.")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,80 +57,12 @@ class ModelConfig:
                 "model.hidden_units", "a list of whole numbers, each at least 1", list(self.hidden_units),
                 "Try model.hidden_units=[16].",
             )  # fmt: skip
-        _choice("model.activation", self.activation, ACTIVATIONS)
-        _choice("model.loss", self.loss, LOSSES)
-        _real("model.l2", self.l2, "a number, at least 0", self.l2 >= 0, 0.001)
-        _real("model.dropout", self.dropout, "a number from 0 to below 1", 0 <= self.dropout < 1, 0.5)
-        _choice("model.optimizer", self.optimizer, OPTIMIZERS)
-        _real("model.learning_rate", self.learning_rate, "a number above 0", self.learning_rate > 0, 1e-3)
-
-
-@dataclass(kw_only=True, slots=True)
-class DataConfig:
-    """What every source of reviews has (`conf/data`)."""
-
-    source: str
-    """Which kind of data it is: a key of `DATA_SCHEMAS`."""
-    cache_dir: str | None
-    """Folder for downloads and prepared data; null: the user's cache folder."""
-    num_words: int
-    """Width of the multi-hot input; ids from this on become id 2. At least 4, as 0 to 3 are reserved."""
-    validation_size: int
-    """Reviews held out for validation, at least 1."""
-    train_size: int | None
-    """Train on only the first so many training reviews, at least 1; null: on all."""
-    batch_size: int
-    """Reviews in a step over all processes together, at least 1."""
-    layout: str
-    """`sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results."""
-
-    def __post_init__(self) -> None:
-        _whole("data.num_words", self.num_words, 4, 10_000)
-        _whole("data.validation_size", self.validation_size, 1, 10_000)
-        if self.train_size is not None:
-            _whole("data.train_size", self.train_size, 1, 15_000)
-        _whole("data.batch_size", self.batch_size, 1, 512)
-        _choice("data.layout", self.layout, LAYOUTS)
-
-
-@dataclass(kw_only=True, slots=True)
-class IMDBDataConfig(DataConfig):
-    """Keras's `imdb.npz`, or what stands in for it offline."""
-
-    path: str | None
-    """A local `imdb.npz`; null: the cache, then the download."""
-    word_index: str | None
-    """A local `imdb_word_index.json`; null: beside the npz, then the cache, then the download."""
-    offline: str
-    """Without the file and the download: `fallback` to the packaged reviews, or `error`."""
-
-    def __post_init__(self) -> None:
-        # Named, not zero-argument, super: slots=True makes a second class, which the latter does not know.
-        DataConfig.__post_init__(self)
-        _choice("data.offline", self.offline, OFFLINE)
-
-
-@dataclass(kw_only=True, slots=True)
-class SyntheticDataConfig(DataConfig):
-    """Generated reviews of any number, for tests and for trying scale."""
-
-    reviews: int
-    """Training and validation reviews together, more than `validation_size`."""
-    test_size: int
-    """Test reviews, at least 1."""
-    seed: int
-    """Seed of the reviews themselves, so that runs with other seeds see the same data."""
-
-    def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)
-        _whole("data.reviews", self.reviews, 2, 25_000)
-        _whole("data.test_size", self.test_size, 1, 25_000)
-        _whole("data.seed", self.seed, 0, 0, MAX_SEED)
-        if self.validation_size >= self.reviews:
-            raise UserError(
-                "data.validation_size", f"fewer than the {self.reviews} of data.reviews", self.validation_size,
-                "Lower it or raise data.reviews.",
-            )  # fmt: skip
+        check_choice("model.activation", self.activation, ACTIVATIONS)
+        check_choice("model.loss", self.loss, LOSSES)
+        check_real("model.l2", self.l2, "a number, at least 0", self.l2 >= 0, 0.001)
+        check_real("model.dropout", self.dropout, "a number from 0 to below 1", 0 <= self.dropout < 1, 0.5)
+        check_choice("model.optimizer", self.optimizer, OPTIMIZERS)
+        check_real("model.learning_rate", self.learning_rate, "a number above 0", self.learning_rate > 0, 1e-3)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -178,21 +93,21 @@ class TrainerConfig:
     """Anything else that `pytorch_lightning.Trainer` takes."""
 
     def __post_init__(self) -> None:
-        _choice("trainer.accelerator", self.accelerator, ACCELERATORS)
+        check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
         if self.devices == 0 or self.devices < -1 or (self.devices == -1 and self.accelerator == "cpu"):
             accepted = "a whole number, at least 1, or on GPUs -1 for all of them"
             raise UserError("trainer.devices", accepted, self.devices, "Try trainer.devices=1.")
-        _whole("trainer.num_nodes", self.num_nodes, 1, 1)
+        check_whole("trainer.num_nodes", self.num_nodes, 1, 1)
         if self.node_rank is not None:
-            _whole("trainer.node_rank", self.node_rank, 0, 0, self.num_nodes - 1)
+            check_whole("trainer.node_rank", self.node_rank, 0, 0, self.num_nodes - 1)
         if self.rendezvous is not None and not self.rendezvous.rpartition(":")[2].isdigit():
             raise UserError(
                 "trainer.rendezvous", "host:port", repr(self.rendezvous), "Try trainer.rendezvous=node1:29400."
             )
-        _whole("trainer.max_restarts", self.max_restarts, 0, 2)
-        _choice("trainer.precision", self.precision, PRECISIONS)
-        _whole("trainer.threads", self.threads, 1, 1)
-        _whole("trainer.max_epochs", self.max_epochs, 1, 20)
+        check_whole("trainer.max_restarts", self.max_restarts, 0, 2)
+        check_choice("trainer.precision", self.precision, PRECISIONS)
+        check_whole("trainer.threads", self.threads, 1, 1)
+        check_whole("trainer.max_epochs", self.max_epochs, 1, 20)
         if self.accelerator == "cpu" and self.precision == "16-mixed":
             raise UserError(
                 "trainer.precision", "32-true or bf16-mixed on a CPU", "'16-mixed'",
@@ -214,10 +129,10 @@ class CallbacksConfig:
     """Test the best epoch's weights instead of the last one's."""
 
     def __post_init__(self) -> None:
-        _choice("callbacks.monitor", self.monitor, tuple(MONITORS))
-        _choice("callbacks.mode", self.mode, (MONITORS[self.monitor],))
+        check_choice("callbacks.monitor", self.monitor, tuple(MONITORS))
+        check_choice("callbacks.mode", self.mode, (MONITORS[self.monitor],))
         if self.patience is not None:
-            _whole("callbacks.patience", self.patience, 1, 2)
+            check_whole("callbacks.patience", self.patience, 1, 2)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -231,9 +146,9 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         if self.every_n_steps is not None:
-            _whole("checkpoint.every_n_steps", self.every_n_steps, 1, 100)
+            check_whole("checkpoint.every_n_steps", self.every_n_steps, 1, 100)
         if self.every_minutes is not None:
-            _real("checkpoint.every_minutes", self.every_minutes, "a number above 0", self.every_minutes > 0, 5)
+            check_real("checkpoint.every_minutes", self.every_minutes, "a number above 0", self.every_minutes > 0, 5)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -253,7 +168,7 @@ class Config:
     checkpoint: CheckpointConfig
 
     def __post_init__(self) -> None:
-        _whole("seed", self.seed, 0, 0, MAX_SEED)
+        check_whole("seed", self.seed, 0, 0, MAX_SEED)
         if not self.name or "/" in self.name:
             raise UserError("name", "a name without '/'", repr(self.name), "It becomes part of a folder's name.")
         processes = self.trainer.devices * self.trainer.num_nodes
@@ -262,9 +177,6 @@ class Config:
                 "data.batch_size", f"at least one review for each of the {processes} processes", self.data.batch_size,
                 "Raise it, or lower trainer.devices or trainer.num_nodes.",
             )  # fmt: skip
-
-
-DATA_SCHEMAS: dict[str, type[DataConfig]] = {"imdb": IMDBDataConfig, "synthetic": SyntheticDataConfig}
 
 
 def parse(values: DictConfig) -> Config:
@@ -294,6 +206,11 @@ def load(path: Path) -> Config:
     """
     if not path.is_file():
         raise UserError(path, "the settings of a run", "no such file", "Name a run's folder.")
-    values = OmegaConf.load(path)
-    assert isinstance(values, DictConfig)
-    return parse(values)
+    try:
+        values = OmegaConf.load(path)
+        if not isinstance(values, DictConfig):
+            raise TypeError("it is no mapping")
+        return parse(values)
+    except (YAMLError, OmegaConfBaseException, KeyError, TypeError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(path, "the settings of a run", f"other content ({text})", "Name a run's folder.") from error

@@ -6,6 +6,8 @@ accident and fails loudly, with its traceback.
 
 from __future__ import annotations
 
+import math
+
 
 class UserError(ValueError):
     """A setting or a file that cannot be used.
@@ -38,3 +40,25 @@ class RelayedError(UserError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+MAX_SEED = 2**32 - 1
+
+
+def check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
+    """Refuses a value that is not one of those accepted."""
+    if value not in accepted:
+        raise UserError(key, "one of " + ", ".join(accepted), repr(value), f"Try {key}={accepted[0]}.")
+
+
+def check_whole(key: str, value: int, least: int, example: int, most: int | None = None) -> None:
+    """Refuses a number out of its range; `example` is one to try."""
+    if value < least or (most is not None and value > most):
+        accepted = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
+        raise UserError(key, accepted, value, f"Try {key}={example}.")
+
+
+def check_real(key: str, value: float, accepted: str, ok: bool, example: float) -> None:
+    """Refuses a number that is not finite, or not `ok`."""
+    if not (ok and math.isfinite(value)):
+        raise UserError(key, accepted, value, f"Try {key}={example:g}.")

@@ -23,10 +23,10 @@ from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
 from imdb_lightning.interruption import SignalWatch
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
-from imdb_lightning.report import write_curves, write_model, write_test
-from imdb_lightning.results import CHECKPOINT, RESULTS, Epoch, RunResult, write_json
+from imdb_lightning.report import draw_test, write_curves, write_model
+from imdb_lightning.results import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
 from imdb_lightning.run_folder import finished_result, open_run
-from imdb_lightning.tensorboard import TensorBoardCurves, write_hparams
+from imdb_lightning.tensorboard import TensorBoardCurves, write_hparams, write_pictures
 from imdb_lightning.trainer import build_early_stopping, build_trainer
 
 
@@ -99,7 +99,8 @@ def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0
         best = _best_epoch(history.epochs, config)
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
-            write_test(folder, config.name, labels.numpy(), probabilities.numpy(), test["auroc"])
+            write_predictions(folder, labels.numpy(), probabilities.numpy())
+            write_pictures(folder, draw_test(folder, f"{config.name}: test reviews"))
             write_curves(folder, config.name, history.epochs, best)
             write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
         watch.end("report")

@@ -9,8 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from imdb_lightning.clusters import ELSEWHERE, Launcher
-from imdb_lightning.config import Config, IMDBDataConfig, TrainerConfig
+from imdb_lightning.config import Config, TrainerConfig
 from imdb_lightning.data.imdb import check_settings
+from imdb_lightning.data.readers import find_files
+from imdb_lightning.data_config import IMDBDataConfig, TextDataConfig
 from imdb_lightning.errors import UserError
 from imdb_lightning.gpus import claimed_gpu
 from imdb_lightning.ranks import run_ranks
@@ -32,6 +34,9 @@ def preflight(config: Config, launcher: Launcher) -> None:
     """
     if isinstance(config.data, IMDBDataConfig):
         check_settings(config.data.path, config.data.word_index, config.data.validation_size)
+    if isinstance(config.data, TextDataConfig):
+        for key in ("train", "validation", "test", "vocabulary"):
+            find_files(f"data.{key}", getattr(config.data, key))
     if launcher.name in ELSEWHERE:
         return
     _check_machines(config.trainer)

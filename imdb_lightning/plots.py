@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ from imdb_lightning.results import Epoch, write_file
 SIZE = (6.4, 4.2)
 DOTS_PER_INCH = 120
 COLORS = ("#1f6fb4", "#d1600b", "#2b8a3e", "#8a3ffc", "#b3261e", "#00818a", "#8d6e00", "#6b6b6b")
+BINS = 10
 QUANTITIES = {"loss": "loss", "accuracy": "accuracy"}
 
 
@@ -73,17 +74,55 @@ def plot_confusion(labels: NDArray[Any], probabilities: NDArray[Any], title: str
     _save(figure, path)
 
 
-def plot_roc(labels: NDArray[Any], probabilities: NDArray[Any], auroc: float, title: str, path: Path) -> None:
+def plot_roc(labels: NDArray[Any], probabilities: NDArray[Any], title: str, path: Path) -> None:
     """Draws the true positive rate over the false positive rate for all thresholds."""
     false_rate, true_rate = roc_curve(labels, probabilities)
+    area = float(np.sum(np.diff(false_rate) * (true_rate[1:] + true_rate[:-1]) / 2))
     figure, axes = _figure((5.2, 4.6))
-    axes.plot(false_rate, true_rate, color=COLORS[0], label=f"area {auroc:.4f}")
+    axes.plot(false_rate, true_rate, color=COLORS[0], label=f"area {area:.4f}")
     axes.plot([0, 1], [0, 1], ":", color="#6b6b6b", label="by chance")
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="false positive rate", ylabel="true positive rate", title=title)
-    axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", frameon=False)
-    _save(figure, path)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
+    _finish_square(figure, axes, "lower right", path)
+
+
+def plot_precision_recall(labels: NDArray[Any], probabilities: NDArray[Any], title: str, path: Path) -> None:
+    """Draws precision over recall for all thresholds; the average precision is its sum over the steps of recall."""
+    false_rate, true_rate = roc_curve(labels, probabilities)
+    positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
+    taken = false_rate * negatives + true_rate * positives
+    precision = np.divide(true_rate * positives, taken, out=np.ones_like(taken), where=taken > 0)
+    average = float(np.sum(np.diff(true_rate) * precision[1:]))
+    share = positives / max(len(labels), 1)
+    figure, axes = _figure((5.2, 4.6))
+    axes.plot(true_rate, precision, color=COLORS[0], label=f"average precision {average:.4f}")
+    axes.axhline(share, linestyle=":", color="#6b6b6b", label=f"by chance {share:.2f}")
+    axes.set(xlabel="recall", ylabel="precision", title=title)
+    _finish_square(figure, axes, "lower left", path)
+
+
+def plot_calibration(labels: NDArray[Any], probabilities: NDArray[Any], title: str, path: Path) -> None:
+    """Draws in ten bins how often reviews are positive, over the probability given, and how many are in each."""
+    bins = np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = counts > 0
+    given = np.bincount(bins, probabilities, minlength=BINS)[filled] / counts[filled]
+    found = np.bincount(bins, labels, minlength=BINS)[filled] / counts[filled]
+    figure, axes = _figure((5.2, 4.6))
+    places = (np.arange(BINS) + 0.5) / BINS
+    axes.bar(places, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
+    axes.plot([0, 1], [0, 1], ":", color="#6b6b6b", label="as it should be")
+    axes.plot(given, found, "o-", color=COLORS[0], label="found")
+    axes.set(xlabel="probability given", ylabel="share of positive reviews", title=title)
+    _finish_square(figure, axes, "upper left", path)
+
+
+TEST_PLOTS = {
+    "confusion": plot_confusion,
+    "roc": plot_roc,
+    "precision_recall": plot_precision_recall,
+    "calibration": plot_calibration,
+}
+"""All that is drawn of labels and probabilities, by the name of its file."""
 
 
 def roc_curve(labels: NDArray[Any], probabilities: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -110,6 +149,16 @@ def _draw_curves(
     for name, style, label in ((quantity, "--", training), (f"val_{quantity}", "-", validation)):
         values = [getattr(epoch, name) for epoch in history]
         axes.plot(epochs, values, linestyle=style, marker=marker, color=color, label=label or None)
+
+
+def _finish_square(
+    figure: Figure, axes: Axes, legend: Literal["lower right", "lower left", "upper left"], path: Path
+) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc=legend, frameon=False)
+    _save(figure, path)
 
 
 def _finish_curves(axes: Axes, quantity: str, title: str, legend: bool = True) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
@@ -16,7 +13,7 @@ from safetensors.torch import save
 from imdb_lightning import plots
 from imdb_lightning.data.vocabulary import WordIndex
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, write_file, write_predictions, write_text
+from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, read_predictions, write_file, write_text
 
 
 def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
@@ -33,21 +30,14 @@ def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex |
         write_text(folder / VOCABULARY, json.dumps(word_index))
 
 
-def write_test(
-    folder: Path, title: str, labels: NDArray[Any], probabilities: NDArray[np.float32], auroc: float
-) -> None:
-    """Writes `predictions.csv`, `confusion.png` and `roc.png`.
-
-    Args:
-        folder: the run's.
-        title: of the pictures.
-        labels: `[R]` of 0 and 1.
-        probabilities: `[R]`.
-        auroc: the area to name in the picture.
-    """
-    write_predictions(folder, labels, probabilities)
-    plots.plot_confusion(labels, probabilities, f"{title}: test reviews", folder / "confusion.png")
-    plots.plot_roc(labels, probabilities, auroc, f"{title}: test reviews", folder / "roc.png")
+def draw_test(folder: Path, title: str) -> list[Path]:
+    """Draws the test's pictures, from `predictions.csv`; gives back their files."""
+    labels, probabilities = read_predictions(folder)
+    files = []
+    for name, plot in plots.TEST_PLOTS.items():
+        files.append(folder / f"{name}.png")
+        plot(labels, probabilities, title, files[-1])
+    return files
 
 
 def write_curves(folder: Path, title: str, history: list[Epoch], best_epoch: int) -> None:

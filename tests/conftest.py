@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -83,3 +84,37 @@ def command(cache: Path) -> Command:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="session")
+def labelled() -> list[tuple[str, int]]:
+    """Raw reviews and labels, as different as reviews are: with markup, apostrophes, other alphabets, and one word."""
+    rng = np.random.default_rng(0)
+    leaning = {0: ["bad", "awful", "dull", "isn't"], 1: ["good", "great", "naïve", "wonderful"]}
+    reviews = []
+    for number in range(900):
+        label = number % 2
+        words = [*rng.choice([f"word{i}" for i in range(60)], rng.integers(1, 40)), *rng.choice(leaning[label], 4)]
+        reviews.append((" ".join(rng.permutation(words)) + [".<br />", "!", " 😀", ""][number % 4], label))
+    return reviews
+
+
+@pytest.fixture(scope="session")
+def labelled_csv(labelled: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a CSV file."""
+    path = tmp_path_factory.mktemp("labelled") / "reviews.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *labelled])
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(command: Command, labelled_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on own reviews, by two processes; tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = ["data=text", f"data.train={labelled_csv}", "data.num_words=50", "data.batch_size=64"]
+    settings = ["model=regularized_relu_bce", "model.hidden_units=[16,8]", "trainer=ddp_cpu", "trainer.max_epochs=4"]
+    settings += ["model.learning_rate=0.02"]
+    answer = command(folder, *arguments, *settings, "hydra.run.dir=run")
+    assert answer.returncode == 0, answer.stderr
+    return folder / "run"

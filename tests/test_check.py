@@ -41,20 +41,6 @@ def test_plug_in_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         clusters.find_plugin("ray")
 
 
-def test_launcher_without_a_sweep(command: Command, tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    answer = command(tmp_path, *DATA, "hydra/launcher=joblib")
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("hydra/launcher=joblib: expected a sweep")
-
-
-def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
-    pytest.importorskip("submitit")
-    answer = check(command, tmp_path, "-m", "hydra/launcher=slurm", *DATA, PATH=str(tmp_path))
-    assert answer.returncode == 2
-    assert "wrong  sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH" in answer.stdout
-
-
 @pytest.mark.parametrize(("minutes", "timeouts", "refused"), [(10, 0, True), (10, 1, False), (11, 0, False)])
 def test_job_that_would_not_be_requeued(minutes: int, timeouts: int, refused: bool) -> None:
     settings = {"timeout_min": minutes, "max_num_timeout": timeouts}

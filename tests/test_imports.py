@@ -12,21 +12,24 @@ import imdb_lightning
 PACKAGE = Path(imdb_lightning.__file__).parent
 LEVELS = [
     {"errors", "interruption"},
+    {"data_config"},
     {"config", "results", "gpus"},
     {"run_folder", "plots", "slurm"},
-    {"data.bags", "data.vocabulary", "data.cache", "data.download"},
-    {"data.splits", "data.sampling"},
-    {"data.imdb", "data.packaged", "data.synthetic"},
+    {"data.bags", "data.vocabulary", "data.cache", "data.download", "data.readers"},
+    {"data.splits", "data.sampling", "data.tokens"},
+    {"data.imdb", "data.packaged", "data.synthetic", "data.text"},
     {"model.multi_hot", "model.objective", "model.optimizer", "model.metrics"},
     {"model.network"},
+    {"model.attribution"},
+    {"inference"},
     {"data.datamodule", "model.module"},
-    {"callbacks", "report"},
+    {"callbacks", "report", "evaluation"},
     {"tensorboard", "checkpoint"},
     {"trainer"},
     {"experiment"},
     {"ranks", "clusters"},
     {"launch", "composition", "compare", "worker", "slurm_launcher"},
-    {"__main__", "check"},
+    {"__main__", "check", "predict", "evaluate", "export"},
 ]
 LEVEL_OF = {f"imdb_lightning.{name}": level for level, names in enumerate(LEVELS) for name in names}
 PLAIN = {
@@ -34,6 +37,7 @@ PLAIN = {
     "interruption",
     "ranks",
     "config",
+    "data_config",
     "results",
     "run_folder",
     "plots",

@@ -48,6 +48,18 @@ def test_sweep_runs_each_distributed_job_once(
     assert theirs.read_bytes() == ours.read_bytes()
 
 
+def test_launcher_without_a_sweep(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, *SWEEP, "hydra/launcher=joblib")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("hydra/launcher=joblib: expected a sweep")
+
+
+def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", "hydra/launcher=slurm", *SWEEP, module="imdb_lightning.check", PATH=str(tmp_path))
+    assert answer.returncode == 2
+    assert "wrong  sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH" in answer.stdout
+
+
 def test_two_sweeps_at_once_keep_out_of_each_others_way(cache: Path, tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(

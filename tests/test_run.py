@@ -35,7 +35,7 @@ KERAS = {
 }
 FILES = {
     "config.yaml", "status.json", "results.json", "history.csv", "predictions.csv", "loss.png", "accuracy.png",
-    "confusion.png", "roc.png", "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation",
+    "confusion.png", "roc.png", "precision_recall.png", "calibration.png", "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation",
     "train.log",
 }  # fmt: skip
 DATA = [] if REAL else ["data=synthetic"]

@@ -53,6 +53,10 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
             unfinished = cache / f"{key}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            build(unfinished)
+            try:
+                build(unfinished)
+            except BaseException:
+                shutil.rmtree(unfinished)
+                raise
             os.rename(unfinished, folder)  # noqa: PTH104 (the atomic call is the point)
     return folder

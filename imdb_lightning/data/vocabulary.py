@@ -50,7 +50,11 @@ def learn(reviews: Iterable[list[str]]) -> dict[str, int]:
         >>> learn([["b", "a", "c"], ["c"]])
         {'c': 1, 'a': 2, 'b': 3}
     """
-    counts = Counter(itertools.chain.from_iterable(reviews))
+    return rank_words(Counter(itertools.chain.from_iterable(reviews)))
+
+
+def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
+    """Ranks words by how often they were counted; equally frequent ones by the alphabet."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {word: rank for rank, (word, _) in enumerate(ordered, start=1)}
 
@@ -62,9 +66,35 @@ def ids_from_ranks(ranks: NDArray[np.int32], num_words: int) -> NDArray[np.int32
     return ids
 
 
-def ranks_of(words: list[str], word_index: WordIndex) -> list[int]:
-    """Ranks of a review's words in their order; words outside the index are dropped."""
-    return [rank for rank in map(word_index.get, words) if rank is not None]
+def word_ids(word_index: WordIndex, num_words: int) -> dict[str, int]:
+    """Each word's id, 2 for the rare ones.
+
+    Example:
+        >>> word_ids({"the": 1, "film": 2}, num_words=5)
+        {'the': 4, 'film': 2}
+    """
+    return {word: rank + FIRST_ID if rank + FIRST_ID < num_words else RARE_ID for word, rank in word_index.items()}
+
+
+def encode(reviews: Iterable[list[str]], ids: Mapping[str, int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Ids of tokenized reviews, as in `imdb.npz`: a start id, then the words; words without an id are dropped.
+
+    Args:
+        reviews: their words.
+        ids: each word's, see `word_ids`.
+
+    Returns:
+        The reviews' ids one after the other, int32 `[N]`, and how many each has, int64 `[R]`.
+
+    Example:
+        >>> encode([["the", "best"], []], {"the": 4})
+        (array([1, 4, 1], dtype=int32), array([2, 1]))
+    """
+    # No id is 0, so that what `filter` takes out are the words without one.
+    encoded = [[START_ID, *filter(None, map(ids.get, words))] for words in reviews]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    flat = itertools.chain.from_iterable(encoded)
+    return np.fromiter(flat, np.int32, int(lengths.sum())), lengths
 
 
 def decode(ids: Iterable[int], word_index: WordIndex) -> str:

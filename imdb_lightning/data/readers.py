@@ -1,0 +1,237 @@
+"""Labelled reviews out of files: CSV, TSV, JSON Lines, Parquet, plain lines, and aclImdb's folders, row by row.
+
+Any but Parquet and folders may be compressed by gzip. A row that cannot be used is handed on with its problem, so that
+whoever reads decides, and can name its file and row.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
+
+from imdb_lightning.errors import UserError
+
+csv.field_size_limit(sys.maxsize)
+_SHOWN = 10
+NO_TEXT, NOT_UTF8 = "no text", "not UTF-8"
+ANSWERABLE = (NO_TEXT, NOT_UTF8)
+"""Problems of rows that can still be predicted, if not trained on."""
+
+
+class Row(NamedTuple):
+    """A review, or what is wrong with it.
+
+    Attributes:
+        file: that it is from.
+        number: of its row, from 1, a header not counted; of a folder, of the file.
+        text: the review.
+        label: as it is written; None: there is none.
+        problem: why it cannot be used; empty: it can.
+    """
+
+    file: Path
+    number: int
+    text: str
+    label: str | None
+    problem: str
+
+
+def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
+    """Files and folders by name or glob, those of a glob in the order of their names.
+
+    Args:
+        key: of the setting, for messages.
+        named: one or several; None: none.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    found: list[Path] = []
+    for name in [named] if isinstance(named, str) else named or []:
+        # The module, since a pattern may be absolute, which `Path.glob` refuses.
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+        paths = [Path(name)] if Path(name).exists() else [Path(match) for match in matches]
+        if not paths:
+            raise UserError(key, "an existing file or folder, or a glob that matches one", repr(name), "Mend the path.")
+        found += paths
+    return found
+
+
+def read_rows(path: Path, text_column: str, label_column: str | None) -> Iterator[Row]:
+    """Reads a file or folder of reviews, with bounded memory.
+
+    Args:
+        path: its ending tells the format.
+        text_column: holds the review, where there are columns.
+        label_column: holds the label; None: labels are not wanted.
+
+    Raises:
+        UserError: the file is missing or of an unknown kind, or it has no such column.
+    """
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    for number, (values, problem) in enumerate(_format_of(path)(path, columns), start=1):
+        text, label = (*values, None)[:2] if values else ("", None)
+        yield Row(path, number, text or "", label, problem or _problem(text))
+
+
+def labelled_rows(
+    paths: Iterable[Path], text_column: str, label_column: str, labels: Sequence[str], bad: list[Row]
+) -> Iterator[tuple[str, int]]:
+    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`.
+
+    Args:
+        paths: files and folders.
+        text_column: holds the review.
+        label_column: holds the label.
+        labels: names of the negative and the positive class; 0 and 1 always do.
+        bad: takes rows that cannot be used, without their text.
+    """
+    known = {"0": 0, "1": 1} | {name: number for number, name in enumerate(labels)}
+    for path in paths:
+        for row in read_rows(path, text_column, label_column):
+            label = known.get(row.label or "")
+            if row.problem or label is None:
+                bad.append(row._replace(text="", problem=row.problem or f"label {row.label!r}"))
+            else:
+                yield row.text, label
+
+
+def describe(bad: Sequence[Row]) -> str:
+    """Bad rows in one line: how many, and where the first ones are."""
+    shown = "; ".join(f"{row.file}, row {row.number}: {row.problem}" for row in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad):,} bad rows ({shown}{more})"
+
+
+def _format_of(path: Path) -> Callable[[Path, Sequence[str]], Iterator[_Values]]:
+    if not path.exists():
+        raise UserError(path, "an existing file or folder", "none", "Mend the path.")
+    if path.is_dir():
+        return _read_folder
+    ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+    if ending not in _FORMATS:
+        accepted = "a file that ends in " + ", ".join(_FORMATS) + ", with .gz or without, or a folder with pos and neg"
+        raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
+    return _FORMATS[ending]
+
+
+_Values = tuple["list[Any]", str]
+"""Values of the wanted columns, and a problem."""
+
+
+def _problem(text: str | None) -> str:
+    if not text:
+        return NO_TEXT
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return NOT_UTF8
+    return ""
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _open_text(path: Path) -> TextIO:
+    opened = gzip.open if path.suffix == ".gz" else open
+    # Bytes that are no UTF-8 stay in their row, where they are found.
+    return cast("TextIO", opened(path, "rt", newline="", encoding="utf-8-sig", errors="surrogateescape"))
+
+
+def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[_Values]:
+    with _open_text(path) as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        header = next(rows, [])
+        _check_columns(path, columns, header)
+        places = [header.index(column) for column in columns]
+        for row in rows:
+            if len(row) == len(header):
+                yield [row[place] for place in places], ""
+            elif row:
+                yield [], f"{len(row)} fields instead of {len(header)}"
+
+
+def _read_tabbed(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+    return _read_delimited(path, columns, "\t")
+
+
+def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+    with _open(path) as file:
+        for line in file:
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except UnicodeDecodeError:
+                yield [], NOT_UTF8
+                continue
+            except ValueError:
+                yield [], "no JSON"
+                continue
+            if isinstance(record, dict) and isinstance(record.get(columns[0]), str):
+                yield [record[columns[0]], *(_plain(record.get(column)) for column in columns[1:])], ""
+            else:
+                yield [], f"no text under {columns[0]!r}"
+
+
+def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UserError(path, "pyarrow to read it", "none", "pip install 'imdb-lightning[parquet]'") from error
+    try:
+        file = parquet.ParquetFile(path)
+        _check_columns(path, columns, file.schema_arrow.names)
+        for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
+            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                yield [values[0], *map(_plain, values[1:])], ""
+    except ArrowException as error:
+        raise UserError(path, "a Parquet file", " ".join(str(error).split()), "Write it again.") from error
+
+
+def _read_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+    if len(columns) > 1:
+        raise UserError(path, "a format with labels", "plain lines", "Name a CSV, TSV, JSON Lines or Parquet file.")
+    with _open(path) as file:
+        for line in file:
+            yield [line.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")], ""
+
+
+def _read_folder(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+    found = {name: sorted((path / name).glob("*.txt")) for name in ("neg", "pos")}
+    if not any(found.values()):
+        raise UserError(path, "a folder with pos/*.txt and neg/*.txt", "none in it", "Name such a folder, or a file.")
+    for label, files in enumerate(found.values()):
+        for file in files:
+            yield [file.read_bytes().decode("utf-8", errors="surrogateescape"), str(label)][: len(columns)], ""
+
+
+_FORMATS: dict[str, Callable[[Path, Sequence[str]], Iterator[_Values]]] = {
+    ".csv": _read_delimited,
+    ".tsv": _read_tabbed,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+    ".txt": _read_lines,
+}
+
+
+def _check_columns(path: Path, columns: Sequence[str], present: Sequence[str]) -> None:
+    for key, column in zip(("data.text_column", "data.label_column"), columns, strict=False):
+        if column not in present:
+            remedy = f"Say which it is, as in {key}={present[0] if present else 'text'}."
+            raise UserError(key, f"one of the columns of {path}: " + ", ".join(present), repr(column), remedy)
+
+
+def _plain(value: Any) -> str | None:
+    """A label as text: 1, 1.0, true and "1" are the same."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(int(value)) if isinstance(value, bool | int | float) and value in (0, 1) else str(value)

@@ -1,0 +1,239 @@
+"""A user's own labelled reviews: read once, tokenized by several processes, kept as bags.
+
+The words of all reviews go to a file as numbers of words seen so far; once all are read, the splits are drawn, the
+vocabulary is learnt from the training reviews, and the bags are written from that file. So memory holds the distinct
+words and some 60 bytes a review, whatever the size of the files.
+
+What is cut from the training files does not depend on their format or on the order of their rows: reviews are put in
+the order of a digest of text and label first. Files named for validation or test keep their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imdb_lightning.data.bags import BagsWriter, Ids
+from imdb_lightning.data.cache import prepared
+from imdb_lightning.data.readers import Row, describe, labelled_rows
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
+from imdb_lightning.data.tokens import DIGEST, tokenized
+from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
+from imdb_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+VERSION = 1
+_INDEX, _WORDS, _ABOUT = "word_index.json", "words.unfinished", "about.json"
+_GATHERED = 4096
+"""Reviews whose bags are written at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What to read, and how.
+
+    Attributes:
+        train: files or folders.
+        validation: the same; none: cut from training.
+        test: the same; none: cut from training.
+        text_column: holds the review.
+        label_column: holds the label.
+        labels: names of the negative and the positive class; 0 and 1 always do.
+        vocabulary: a word index to use; None: learnt from the training reviews.
+        skip_bad_rows: go on without rows that cannot be used.
+        validation_size: reviews to cut; below 1: their share.
+        test_size: the same.
+        seed: of the cuts.
+        num_words: width of the multi-hot input.
+    """
+
+    train: Sequence[Path]
+    validation: Sequence[Path]
+    test: Sequence[Path]
+    text_column: str
+    label_column: str
+    labels: tuple[str, str]
+    vocabulary: Path | None
+    skip_bad_rows: bool
+    validation_size: float
+    test_size: float
+    seed: int
+    num_words: int
+
+
+def load_text(cache: Path, source: Source, *, train_size: int | None) -> Splits:
+    """The reviews, prepared once.
+
+    Args:
+        cache: the cache folder.
+        source: what to read.
+        train_size: the first so many training reviews train; None: all.
+
+    Raises:
+        UserError: a file cannot be read, a row cannot be used, or there are too few reviews to cut.
+    """
+    key = hashlib.sha256(repr((source, [_fingerprint(path) for path in _paths(source)])).encode()).hexdigest()[:24]
+    folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(source, new))
+    about = json.loads((folder / _ABOUT).read_text())
+    return open_splits(
+        folder,
+        about["validation"],
+        train_size,
+        word_index=load_word_index(folder / _INDEX),
+        source=", ".join(path.name for path in source.train),
+        sha256=about["sha256"],
+    )
+
+
+def _paths(source: Source) -> list[Path]:
+    vocabulary = [] if source.vocabulary is None else [source.vocabulary]
+    return [*source.train, *source.validation, *source.test, *vocabulary]
+
+
+def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change: reading gigabytes at every start would take longer than training."""
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    return [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Reviews as they were read; their words are in the file.
+
+    Attributes:
+        starts: of each review's words in the file, int64 `[R]`.
+        lengths: words of each review, int64 `[R]`.
+        labels: uint8 `[R]`.
+        digests: of each review's text and label, `DIGEST` `[R]`.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+    digests: NDArray[np.void]
+
+    def rows(self, rows: NDArray[np.int64]) -> _Read:
+        """Some of them."""
+        return _Read(self.starts[rows], self.lengths[rows], self.labels[rows], self.digests[rows])
+
+
+class _Reader:
+    """Reads splits, one after the other, into one file of word numbers.
+
+    Attributes:
+        numbers: of all words so far, in the order in which they were first seen.
+    """
+
+    def __init__(self, source: Source, path: Path) -> None:
+        self.source, self.path = source, path
+        self.numbers: dict[str, int] = {}
+        self.bad: list[Row] = []
+
+    def read(self, paths: Sequence[Path]) -> _Read:
+        """Reads a split; its bad rows are kept for `report_bad_rows`."""
+        lengths, labels, digests = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)], [np.zeros(0, DIGEST)]
+        source = self.source
+        reviews = labelled_rows(paths, source.text_column, source.label_column, source.labels, self.bad)
+        with self.path.open("ab") as file:
+            begin = file.tell() // 4
+            for chunk in tokenized(reviews):
+                numbers = [self.numbers.setdefault(word, len(self.numbers)) for word in chunk.words]
+                np.array(numbers, np.int32)[chunk.tokens].tofile(file)
+                lengths.append(chunk.lengths)
+                labels.append(chunk.labels)
+                digests.append(chunk.digests)
+        words = np.concatenate(lengths)
+        return _Read(begin + np.cumsum(words) - words, words, np.concatenate(labels), np.concatenate(digests))
+
+    def report_bad_rows(self) -> None:
+        """Names the rows that could not be used: an error, or, if they may be skipped, a warning."""
+        if self.bad and self.source.skip_bad_rows:
+            log.warning("Skipped %s", describe(self.bad))
+        elif self.bad:
+            accepted = "rows with a text and a label 0, 1, " + " or ".join(self.source.labels)
+            remedy = "Mend them, or go on without them: data.on_bad_row=skip."
+            raise UserError("data.train", accepted, describe(self.bad), remedy)
+
+
+def _build(source: Source, folder: Path) -> None:
+    words = folder / _WORDS
+    reader = _Reader(source, words)
+    named = {"train": source.train, "validation": source.validation, "test": source.test}
+    read = {name: reader.read(paths) for name, paths in named.items() if paths}
+    reader.report_bad_rows()
+    splits = _cut(source, read["train"]) | {name: read[name] for name in read if name != "train"}
+    with words.open("rb") as file:
+        index = _word_index(source, reader.numbers, file.fileno(), splits["train"])
+        (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+        known = word_ids(index, source.num_words)
+        ids = np.array([known.get(word, 0) for word in reader.numbers], np.int32)
+        for written, names in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
+            with BagsWriter(folder, written, source.num_words) as writer:
+                for name in names:
+                    _write(writer, file.fileno(), ids, splits[name])
+    words.unlink()
+    content = hashlib.sha256()
+    for split in read.values():
+        content.update(np.sort(split.digests, order=DIGEST.names).tobytes())
+    about = {"validation": len(splits["validation"].labels), "sha256": content.hexdigest()}
+    (folder / _ABOUT).write_text(json.dumps(about))
+
+
+def _cut(source: Source, read: _Read) -> dict[str, _Read]:
+    """Cuts what is not named from the training reviews: with the same share of either label, in a drawn order."""
+    ordered = read.rows(np.argsort(read.digests, order=DIGEST.names, kind="stable"))
+    sizes = _sizes(source, len(ordered.labels))
+    rows = stratified_split(ordered.labels, sizes, np.random.default_rng(source.seed))
+    return {name: ordered.rows(part) for name, part in zip(("validation", "test", "train"), rows, strict=True)}
+
+
+def _sizes(source: Source, rows: int) -> list[int]:
+    """Reviews to cut from training for validation and for the test."""
+    sizes = []
+    for key, named, size in (
+        ("validation_size", source.validation, source.validation_size),
+        ("test_size", source.test, source.test_size),
+    ):
+        count = 0 if named else round(size * rows if size < 1 else size)
+        sizes.append(count)
+        if not named and (count < 1 or sum(sizes) >= rows):
+            accepted = f"from 1 to below the {rows} training reviews, with what else is cut from them"
+            raise UserError(f"data.{key}", accepted, size, f"Lower it, or name files with data.{key.split('_')[0]}.")
+    return sizes
+
+
+def _word_index(source: Source, numbers: dict[str, int], file: int, training: _Read) -> dict[str, int]:
+    if source.vocabulary is not None:
+        return load_word_index(source.vocabulary)
+    counts = np.zeros(len(numbers), np.int64)
+    for words, _, _ in _gather(file, training):
+        counts += np.bincount(words, minlength=len(counts))
+    return rank_words({word: int(count) for word, count in zip(numbers, counts, strict=True) if count})
+
+
+def _write(writer: BagsWriter, file: int, ids: Ids, split: _Read) -> None:
+    """Writes the bags of reviews: a start id, then each word's id, words without one left out."""
+    for words, lengths, labels in _gather(file, split):
+        found = ids[words]
+        review = np.repeat(np.arange(len(lengths)), lengths)[found > 0]
+        kept = np.bincount(review, minlength=len(lengths))
+        begins = np.cumsum(kept) - kept
+        writer.append(np.insert(found[found > 0], begins, START_ID), kept + 1, labels)
+
+
+def _gather(file: int, split: _Read) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]]:
+    """Words, lengths and labels of some thousand reviews at a time; read, not mapped, which keeps memory bounded."""
+    for first in range(0, len(split.labels), _GATHERED):
+        chunk = slice(first, first + _GATHERED)
+        lengths = split.lengths[chunk]
+        pairs = zip(split.starts[chunk].tolist(), lengths.tolist(), strict=True)
+        words = b"".join(os.pread(file, 4 * length, 4 * start) for start, length in pairs)
+        yield np.frombuffer(words, np.int32), lengths, split.labels[chunk]

@@ -1,0 +1,140 @@
+"""What reviews a run can be told to use: the typed settings of `conf/data`; see `config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from imdb_lightning.errors import MAX_SEED, UserError, check_choice, check_real, check_whole
+
+LAYOUTS = ("sparse", "dense")
+OFFLINE = ("fallback", "error")
+ON_BAD_ROW = ("error", "skip")
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """What every source of reviews has (`conf/data`)."""
+
+    source: str
+    """Which kind of data it is: a key of `DATA_SCHEMAS`."""
+    cache_dir: str | None
+    """Folder for downloads and prepared data; null: the user's cache folder."""
+    num_words: int
+    """Width of the multi-hot input; ids from this on become id 2. At least 4, as 0 to 3 are reserved."""
+    train_size: int | None
+    """Train on only the first so many training reviews, at least 1; null: on all."""
+    batch_size: int
+    """Reviews in a step over all processes together, at least 1."""
+    layout: str
+    """`sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results."""
+
+    def __post_init__(self) -> None:
+        check_whole("data.num_words", self.num_words, 4, 10_000)
+        if self.train_size is not None:
+            check_whole("data.train_size", self.train_size, 1, 15_000)
+        check_whole("data.batch_size", self.batch_size, 1, 512)
+        check_choice("data.layout", self.layout, LAYOUTS)
+
+
+@dataclass(kw_only=True, slots=True)
+class IMDBDataConfig(DataConfig):
+    """Keras's `imdb.npz`, or what stands in for it offline."""
+
+    path: str | None
+    """A local `imdb.npz`; null: the cache, then the download."""
+    word_index: str | None
+    """A local `imdb_word_index.json`; null: beside the npz, then the cache, then the download."""
+    validation_size: int
+    """Training reviews held out for validation, at least 1."""
+    offline: str
+    """Without the file and the download: `fallback` to the packaged reviews, or `error`."""
+
+    def __post_init__(self) -> None:
+        # Named, not zero-argument, super: slots=True makes a second class, which the latter does not know.
+        DataConfig.__post_init__(self)
+        check_whole("data.validation_size", self.validation_size, 1, 10_000)
+        check_choice("data.offline", self.offline, OFFLINE)
+
+
+@dataclass(kw_only=True, slots=True)
+class SyntheticDataConfig(DataConfig):
+    """Generated reviews of any number, for tests and for trying scale."""
+
+    reviews: int
+    """Training and validation reviews together, more than `validation_size`."""
+    validation_size: int
+    """Reviews held out for validation, at least 1."""
+    test_size: int
+    """Test reviews, at least 1."""
+    seed: int
+    """Seed of the reviews themselves, so that runs with other seeds see the same data."""
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        check_whole("data.validation_size", self.validation_size, 1, 10_000)
+        check_whole("data.reviews", self.reviews, 2, 25_000)
+        check_whole("data.test_size", self.test_size, 1, 25_000)
+        check_whole("data.seed", self.seed, 0, 0, MAX_SEED)
+        if self.validation_size >= self.reviews:
+            raise UserError(
+                "data.validation_size", f"fewer than the {self.reviews} of data.reviews", self.validation_size,
+                "Lower it or raise data.reviews.",
+            )  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
+class TextDataConfig(DataConfig):
+    """Own labelled reviews, from files."""
+
+    train: Any
+    """A file, a folder with `pos` and `neg`, a glob, or a list of them."""
+    validation: Any
+    """The same; null: cut from training."""
+    test: Any
+    """The same; null: cut from training."""
+    text_column: str
+    """Holds the review, where there are columns."""
+    label_column: str
+    """Holds the label, where there are columns."""
+    labels: list[str]
+    """Names of the negative and the positive class; 0 and 1 always do."""
+    vocabulary: str | None
+    """A word index as JSON, word to rank from 1; null: learnt from the training reviews."""
+    on_bad_row: str
+    """Rows without text or label: `error`, or `skip` them."""
+    validation_size: float
+    """Reviews to cut for validation, at least 1, or below 1 their share."""
+    test_size: float
+    """Reviews to cut for the test, at least 1, or below 1 their share."""
+    seed: int
+    """Of the cuts, so that runs with other seeds see the same splits."""
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        for key in ("train", "validation", "test"):
+            _check_files(f"data.{key}", getattr(self, key), required=key == "train")
+        if len(self.labels) != 2 or self.labels[0] == self.labels[1]:
+            accepted = "two names, of the negative and the positive class"
+            raise UserError("data.labels", accepted, list(self.labels), "Try data.labels=[negative,positive].")
+        check_choice("data.on_bad_row", self.on_bad_row, ON_BAD_ROW)
+        for key in ("validation_size", "test_size"):
+            size = getattr(self, key)
+            whole = size >= 1 and size == int(size)
+            check_real(f"data.{key}", size, "a whole number, or a share between 0 and 1", whole or 0 < size < 1, 0.2)
+        check_whole("data.seed", self.seed, 0, 0, MAX_SEED)
+
+
+def _check_files(key: str, value: Any, required: bool) -> None:
+    names = value if isinstance(value, list) else [value]
+    if value is None and not required:
+        return
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UserError(key, "a file, a folder, a glob, or a list of them", value, f"Try {key}=reviews.csv.")
+
+
+DATA_SCHEMAS: dict[str, type[DataConfig]] = {
+    "imdb": IMDBDataConfig,
+    "synthetic": SyntheticDataConfig,
+    "text": TextDataConfig,
+}

@@ -1,0 +1,169 @@
+"""A trained network out of its run's folder: probabilities and reasons for raw reviews.
+
+Needs `config.yaml`, `model.safetensors` and `vocabulary.json`, and neither Lightning nor Hydra; reading runs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from imdb_lightning import config as settings
+from imdb_lightning.config import Config
+from imdb_lightning.data.bags import Ids, distinct
+from imdb_lightning.data.vocabulary import RARE_ID, START_ID, encode, load_word_index, tokenize, word_ids
+from imdb_lightning.data_config import TextDataConfig
+from imdb_lightning.errors import UserError
+from imdb_lightning.model.attribution import word_shares
+from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.results import CONFIG, VOCABULARY, WEIGHTS
+
+START, RARE = "<start>", "<rare words>"
+"""How an explanation names the id that every review begins with, and the one that all rare words share."""
+LABELS = ("negative", "positive")
+_ROWS = 64
+"""Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
+batches of 1, 7, 64, 1000, 2048 and 6000."""
+_BATCH = 1024
+"""Reviews scored at once: 40 MB of ids for long ones, and the fastest of 256, 1024 and 4096."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a review is scored as it is.
+
+    Attributes:
+        probability: of being positive, from 0 to 1.
+        logit: its log odds; the sum of `bias` and all `shares`.
+        bias: the logit of a review without words.
+        shares: of each distinct word in the logit, above 0 for positive, the largest in size first.
+    """
+
+    probability: float
+    logit: float
+    bias: float
+    shares: dict[str, float]
+
+
+class SavedRun:
+    """A trained network and its words.
+
+    Args:
+        config: the run's settings.
+        network: with the weights that were tested.
+        word_index: word to rank.
+
+    Attributes:
+        config: the run's settings.
+    """
+
+    def __init__(self, config: Config, network: SentimentNetwork, word_index: dict[str, int]) -> None:
+        self.config = config
+        self._network = network.eval()
+        self._num_words = config.data.num_words
+        self._ids = word_ids(word_index, self._num_words)
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Probabilities of being positive.
+
+        Args:
+            texts: raw reviews, read as they are scored.
+
+        Returns:
+            float32 `[rows]`, from 0 to 1, in their order.
+        """
+        parts, batch = [np.zeros(0, np.float32)], []
+        for text in texts:
+            batch.append(text)
+            if len(batch) == _BATCH:
+                parts.append(self.score(*self.bags(batch)))
+                batch = []
+        return np.concatenate([*parts, self.score(*self.bags(batch))])
+
+    def label(self, probability: float) -> str:
+        """The class that a probability stands for: positive above 0.5."""
+        data = self.config.data
+        negative, positive = data.labels if isinstance(data, TextDataConfig) else LABELS
+        return positive if probability > 0.5 else negative
+
+    def explain(self, text: str) -> Explanation:
+        """What each word of a raw review did to its score; see `model.attribution` for the method."""
+        words = tokenize(text)
+        ids, _ = self.bags([text])
+        shares, bias = word_shares(self._network, torch.from_numpy(ids).long())
+        names = {self._ids[word]: word for word in words if word in self._ids}
+        names |= {START_ID: START, RARE_ID: RARE}
+        ordered = sorted(zip(ids.tolist(), shares.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
+        logit = bias + float(shares.sum())
+        return Explanation(
+            probability=float(torch.sigmoid(torch.tensor(logit))),
+            logit=logit,
+            bias=bias,
+            shares={names[identity]: share for identity, share in ordered},
+        )
+
+    def bags(self, texts: Iterable[str]) -> tuple[Ids, Ids]:
+        """Bags of raw reviews: ids int32 `[n]` and offsets int32 `[B + 1]`."""
+        ids, lengths = encode(map(tokenize, texts), self._ids)
+        kept, counts = distinct(ids, lengths, self._num_words)
+        return kept, np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+    @torch.inference_mode()
+    def score(self, ids: Ids, offsets: Ids) -> NDArray[np.float32]:
+        """Probabilities of bags: ids int32 `[n]` and offsets int32 `[B + 1]` to float32 `[B]`.
+
+        A review's probability does not depend on the reviews around it: matrix products round the last few rows of a
+        batch differently, and empty bags take their place.
+        """
+        bags = len(offsets) - 1
+        padded = np.append(offsets, np.full(-bags % _ROWS, offsets[-1], np.int32))
+        logits = self._network(torch.from_numpy(ids), torch.from_numpy(padded))
+        scores: NDArray[np.float32] = torch.sigmoid(logits).numpy()[:bags]
+        return scores
+
+
+def load_run(path: str | Path) -> SavedRun:
+    """Reads a trained network.
+
+    Args:
+        path: a run's folder, here or copied from elsewhere.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another run.
+
+    Example:
+        ```python
+        run = load_run("logs/shallow_relu_bce/2026-01-01_12-00-00-000000")
+        run.predict_proba(["a wonderful film", "the worst film ever made"])
+        ```
+    """
+    folder = Path(path)
+    config = settings.load(folder / CONFIG)
+    for name in (WEIGHTS, VOCABULARY):
+        if not (folder / name).is_file():
+            remedy = "Name the folder of a finished run whose data has a word index."
+            raise UserError(folder / name, "a file of a finished run", "no such file", remedy)
+    return SavedRun(config, load_network(folder, config), load_word_index(folder / VOCABULARY))
+
+
+def load_network(folder: Path, config: Config) -> SentimentNetwork:
+    """The network that was tested, in its evaluation state.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
+    """
+    model, path = config.model, folder / WEIGHTS
+    network = SentimentNetwork(config.data.num_words, model.hidden_units, model.activation, model.dropout)
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(path, "the weights of this run's network", text, "Name a finished run's folder.") from error
+    return network.eval()

@@ -1,0 +1,107 @@
+"""Readers: every format gives the same rows, and every bad row its place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from imdb_lightning.data.readers import describe, find_files, labelled_rows, read_rows
+from imdb_lightning.errors import UserError
+
+REVIEWS = [
+    ('A "quoted", long\nand winding film', "positive"), ("naïve — 😀 \x85 \x00 end", "negative"), ("plain", "1"),
+    ("tab\there", "0"),
+]  # fmt: skip
+
+
+def write(folder: Path, name: str) -> Path:
+    path = folder / name
+    opened = gzip.open if name.endswith(".gz") else open
+    kind = name.removesuffix(".gz").rpartition(".")[2]
+    if kind in ("csv", "tsv"):
+        with opened(path, "wt", newline="", encoding="utf-8") as file:
+            rows = [("id", "label", "text"), *((number, label, text) for number, (text, label) in enumerate(REVIEWS))]
+            csv.writer(file, delimiter="," if kind == "csv" else "\t").writerows(rows)
+    elif kind == "jsonl":
+        with opened(path, "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in REVIEWS)
+    else:
+        columns = zip(*REVIEWS, strict=True)
+        parquet.write_table(pa.table(dict(zip(("text", "label"), map(list, columns), strict=True))), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.tsv", "r.tsv.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
+def test_all_formats_give_the_same_rows(name: str, tmp_path: Path) -> None:
+    rows = list(read_rows(write(tmp_path, name), "text", "label"))
+    assert [(row.text, row.label, row.problem) for row in rows] == [(*review, "") for review in REVIEWS]
+    assert [row.number for row in rows] == [1, 2, 3, 4]
+
+
+def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
+    path, bad = write(tmp_path, "r.csv"), []
+    found = list(labelled_rows([path], "text", "label", ["negative", "positive"], bad))
+    assert ([label for _, label in found], bad) == ([1, 0, 1, 0], [])
+    found = list(labelled_rows([path], "text", "label", ["bad", "good"], bad))
+    assert [label for _, label in found] == [1, 0]
+    assert [(row.number, row.problem) for row in bad] == [(1, "label 'positive'"), (2, "label 'negative'")]
+
+
+def test_folder_of_files(tmp_path: Path) -> None:
+    for name, text in (("neg/2_1.txt", "bad"), ("pos/1_9.txt", "good"), ("neg/1_2.txt", "dull")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert [(row.text, row.label) for row in read_rows(tmp_path, "", "")] == [
+        ("dull", "0"),
+        ("bad", "0"),
+        ("good", "1"),
+    ]
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    delimited = tmp_path / "r.csv"
+    delimited.write_bytes(b"text,label\nfine,1\n,0\nthree,fields,here\n\xff\xfe,1\nunknown,maybe\n")
+    lines = tmp_path / "r.jsonl"
+    lines.write_bytes(b'{"text": "fine", "label": 1}\nnonsense\n\n{"label": 1}\n{"text": "\xff", "label": 0}\n')
+    bad: list = []
+    good = list(labelled_rows([delimited, lines], "text", "label", ["negative", "positive"], bad))
+    assert good == [("fine", 1), ("fine", 1)]
+    assert [(row.file.name, row.number, row.problem) for row in bad] == [
+        ("r.csv", 2, "no text"), ("r.csv", 3, "3 fields instead of 2"), ("r.csv", 4, "not UTF-8"),
+        ("r.csv", 5, "label 'maybe'"), ("r.jsonl", 2, "no JSON"), ("r.jsonl", 3, "no text under 'text'"),
+        ("r.jsonl", 4, "not UTF-8"),
+    ]  # fmt: skip
+    assert describe(bad).startswith(f"7 bad rows ({delimited}, row 2: no text; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.xls", b"", r"expected a file that ends in \.csv"),
+        ("r.csv", b"review,label\n", r"data\.text_column: expected one of the columns of .*: review, label"),
+        ("r.parquet", b"PAR1 no", r"expected a Parquet file"),
+        ("r.txt", b"a line\n", r"expected a format with labels"),
+    ],
+)
+def test_files_that_cannot_be_used(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        list(read_rows(tmp_path / name, "text", "label"))
+
+
+def test_globs_and_lists(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.tsv"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files("data.train", str(tmp_path / "*.csv"))] == ["a.csv", "b.csv"]
+    assert [path.name for path in find_files("k", [str(tmp_path / "c.tsv"), str(tmp_path / "a*")])] == [
+        "c.tsv",
+        "a.csv",
+    ]
+    with pytest.raises(UserError, match=r"data\.test: expected an existing file or folder"):
+        find_files("data.test", str(tmp_path / "*.json"))

