@@ -190,3 +190,20 @@ def test_killed_rank_with_restarts_recovers_to_the_same_bits(cache: Path, tmp_pa
     assert first == second
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("reference", "killed")]
     assert weights[0] == weights[1]
+    # The losses of the epoch that was cut are sums over ranks, to the last digit, too.
+    histories = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("reference", "killed")]
+    first, second = ([line.rpartition(",")[0] for line in history] for history in histories)
+    assert first == second
+
+
+def test_rank_whose_torchrun_died_while_it_started_ends(cache: Path, tmp_path: Path) -> None:
+    process = start(tmp_path / "run", cache, *ddp(2))
+    deadline = time.monotonic() + 60
+    while len(family(process.pid)) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    members = family(process.pid)
+    os.kill(members[1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
+    wait_until_gone(members)

@@ -35,7 +35,8 @@ KERAS = {
 }
 FILES = {
     "config.yaml", "status.json", "results.json", "history.csv", "predictions.csv", "loss.png", "accuracy.png",
-    "confusion.png", "roc.png", "precision_recall.png", "calibration.png", "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation",
+    "confusion.png", "roc.png", "precision_recall.png", "calibration.png",
+    "checkpoints", "model.safetensors", "vocabulary.json", "train", "validation",
     "train.log",
 }  # fmt: skip
 DATA = [] if REAL else ["data=synthetic"]
@@ -177,6 +178,9 @@ def test_tensorboard_lists_settings_and_test_metrics(run: Path) -> None:
     result = result_of(run)
     for name, value in result["test"].items():
         assert events.Scalars(f"test/{name}")[0].value == pytest.approx(value, rel=1e-6)
+    for name in ("confusion", "roc", "precision_recall", "calibration"):
+        (image,) = events.Images(f"test/{name}")
+        assert image.encoded_image_string == (run / f"{name}.png").read_bytes()
     content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
     hparams = metadata.parse_session_start_info_plugin_data(content).hparams
     assert hparams["model"].string_value == result["model"]
