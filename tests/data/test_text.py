@@ -80,6 +80,8 @@ def test_bags_are_those_of_the_words_and_splits_are_stratified(tmp_path: Path) -
     splits = load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows), num_words=15), train_size=None)
     parts = [bags_of(split) for split in (splits.train, splits.validation, splits.test)]
     assert [sum(label for label, *_ in part) * 2 for part in parts] == [len(part) for part in parts] == [2300, 600, 100]
+    # Each review has a number for a word of its own: the vocabulary knows those of training.
+    assert sum(word.isdigit() for word in splits.word_index) == 2300
     found = Counter(bag for part in parts for bag in part)
     assert found == Counter(expected_bag(text, label, splits.word_index, 15) for text, label in rows)
 
@@ -123,6 +125,11 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
     assert len(load_text(tmp_path, source(path), train_size=None).train) == 140
     write_csv(path, reviews(400))
     assert len(load_text(tmp_path, source(path), train_size=None).train) == 220
+    before = load_text(tmp_path, source(path), train_size=None).sha256
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes().replace(b"film", b"good"))
+    assert path.stat().st_size == size
+    assert load_text(tmp_path, source(path), train_size=None).sha256 != before
 
 
 def test_chunks_of_processes_are_those_of_one() -> None:
