@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,9 @@ class RunResult:
     schema: int = 1
 
 
+_Record = TypeVar("_Record", Status, RunResult)
+
+
 def now() -> str:
     """The time, ISO 8601 to the second, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -134,7 +137,7 @@ def read_status(folder: Path) -> Status | None:
         UserError: the file is damaged.
     """
     path = folder / STATUS
-    return Status(**_read_json(path)) if path.is_file() else None
+    return _read_record(path, Status) if path.is_file() else None
 
 
 def read_result(folder: Path) -> RunResult:
@@ -143,7 +146,7 @@ def read_result(folder: Path) -> RunResult:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return RunResult(**_read_json(folder / RESULTS))
+    return _read_record(folder / RESULTS, RunResult)
 
 
 def write_history(folder: Path, history: Sequence[Epoch]) -> None:
@@ -184,7 +187,7 @@ def read_predictions(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.float3
         raise UserError(path, "predictions as a run writes them", text, "Name a finished run's folder.") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_record(path: Path, kind: type[_Record]) -> _Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -193,4 +196,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(path, "JSON as a run writes it", f"no JSON ({error})", "Run it again.") from error
     if not isinstance(content, dict):
         raise UserError(path, "JSON as a run writes it", "other JSON", "Run it again.")
-    return content
+    try:
+        return kind(**content)
+    except TypeError as error:
+        raise UserError(path, "JSON as a run writes it", f"other JSON ({error})", "Run it again.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,20 @@ def test_run_whose_reviews_are_gone(command: Command, trained: Path, labelled_cs
         assert "threshold" not in evaluate(command, trained, tmp_path / "out", f"--data={shown}")
     finally:
         moved.rename(labelled_csv)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [None, "{", '{"schema": 1}', "[]"])
+def test_damaged_results_are_refused_by_name(
+    content: str | None, command: Command, trained: Path, tmp_path: Path
+) -> None:
+    for name in ("config.yaml", "model.safetensors", "vocabulary.json"):
+        shutil.copy(trained / name, tmp_path / name)
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    answer = command(tmp_path, ".", module="imdb_lightning.evaluate")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("results.json: expected ")
 
 
 def test_best_threshold_is_the_best_of_all() -> None:

@@ -88,6 +88,32 @@ def test_damaged_folder_is_refused_by_the_file(name: str, damage: str, trained: 
     assert str(refused.value).startswith(f"{path}: expected ")
 
 
+def test_nothing_is_unpickled(trained: Path, labelled_csv: Path, tmp_path: Path) -> None:
+    """Python tells an audit hook of every name that unpickling looks up."""
+    program = f"""
+import runpy, sys
+import torch, torchmetrics.functional.classification, matplotlib.figure, pytorch_lightning, onnxruntime
+def hook(event, arguments):
+    if event == "pickle.find_class":
+        raise SystemExit(f"unpickled {{arguments}}")
+sys.addaudithook(hook)
+for module, *arguments in (
+    ("predict", "{labelled_csv}", "--explain", "--output", "answers.csv"),
+    ("evaluate", "--output", "own"),
+    ("evaluate", "--data", "{labelled_csv}", "--output", "other"),
+    ("export", "--output", "model.onnx"),
+):
+    sys.argv = [module, "{trained}", *arguments]
+    runpy.run_module(f"imdb_lightning.{{module}}", run_name="__main__")
+print("done")
+import pickle
+pickle.loads(pickle.dumps(len))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.stdout.endswith("done\n"), answer.stderr
+    assert answer.stderr == "unpickled ('builtins', 'len')\n"  # The hook would have seen it.
+
+
 def test_weights_of_another_network_are_refused(trained: Path, tmp_path: Path) -> None:
     for kept in ("config.yaml", "model.safetensors", "vocabulary.json"):
         shutil.copy(trained / kept, tmp_path / kept)
