@@ -113,19 +113,14 @@ def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
     command += [f"--max-restarts={config.max_restarts}"]
     if config.num_nodes == 1:
         return [*command, "--standalone", "--local-addr=127.0.0.1"]
-    return [
-        *command,
-        f"--nnodes={config.num_nodes}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={config.rendezvous or _endpoint_of_step()}",
-        "--rdzv-id=imdb_lightning",
-    ]
-
-
-def _endpoint_of_step() -> str:
+    command += [f"--nnodes={config.num_nodes}", "--rdzv-backend=c10d", "--rdzv-id=imdb_lightning"]
+    if config.rendezvous is not None:
+        return [*command, f"--rdzv-endpoint={config.rendezvous}"]
     step = current_step()
     assert step is not None, "a run on several machines knows where to meet"
-    return step.rendezvous()
+    # torchrun tells machines apart by address and process number. Its own idea of the address may be localhost on all
+    # of them, and containers number their processes alike: then each takes the other for itself and waits for ever.
+    return [*command, f"--rdzv-endpoint={step.rendezvous()}", f"--local-addr={step.node}"]
 
 
 def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ class Step:
         nodes: machines of the step.
         tasks: processes that `srun` has started on them.
         nodelist: the machines' names, in Slurm's short form.
+        node: this machine's name.
     """
 
     job: int
@@ -34,6 +35,7 @@ class Step:
     nodes: int
     tasks: int
     nodelist: str
+    node: str
 
     @property
     def name(self) -> str:
@@ -59,6 +61,7 @@ def current_step() -> Step | None:
         nodes=int(os.environ["SLURM_STEP_NUM_NODES"]),
         tasks=int(get("SLURM_STEP_NUM_TASKS", 1)),
         nodelist=get("SLURM_STEP_NODELIST", ""),
+        node=get("SLURMD_NODENAME", ""),
     )
 
 
