@@ -42,7 +42,7 @@ class Scores:
 
 @torch.inference_mode()
 def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int) -> Scores:
-    """Loss, accuracy and probabilities, to the digit as a run of so many processes computes them.
+    """Loss, accuracy and probabilities, to the digit as a run of so many processes on CPUs computes them.
 
     Args:
         network: in its evaluation state, on the CPU.

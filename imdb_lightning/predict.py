@@ -55,6 +55,8 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # How a stream that somebody types ends.
+        sys.exit(128 + signal.SIGINT)
 
 
 def _parse() -> argparse.Namespace:

@@ -52,16 +52,16 @@ class Step:
 
 def current_step() -> Step | None:
     """The step that this process belongs to; None outside Slurm, and in the batch script itself."""
-    get = os.environ.get
-    if "SLURM_STEP_NUM_NODES" not in os.environ:
+    variables = os.environ
+    if "SLURM_STEP_NUM_NODES" not in variables:
         return None
     return Step(
-        job=int(get("SLURM_JOB_ID", 0)),
-        step=int(get("SLURM_STEP_ID", 0)),
-        nodes=int(os.environ["SLURM_STEP_NUM_NODES"]),
-        tasks=int(get("SLURM_STEP_NUM_TASKS", 1)),
-        nodelist=get("SLURM_STEP_NODELIST", ""),
-        node=get("SLURMD_NODENAME", ""),
+        job=int(variables["SLURM_JOB_ID"]),
+        step=int(variables["SLURM_STEP_ID"]),
+        nodes=int(variables["SLURM_STEP_NUM_NODES"]),
+        tasks=int(variables["SLURM_STEP_NUM_TASKS"]),
+        nodelist=variables["SLURM_STEP_NODELIST"],
+        node=variables["SLURMD_NODENAME"],
     )
 
 
