@@ -138,7 +138,36 @@ def test_impossible_synthetic_split_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["model=deep_tanh_mse", "seed=7"], ["data=synthetic", "trainer.flags.gradient_clip_val=0.5"]]
+    ("argument", "message"),
+    [
+        ("data.train=null", r"data\.train: expected a file, a folder, a glob, or a list of them, but got None\."),
+        ("data.train=[]", r"data\.train: expected a file"),
+        ("data.test=3", r"data\.test: expected a file"),
+        ("data.labels=[good]", r"data\.labels: expected two names"),
+        ("data.labels=[good,good]", r"data\.labels: expected two names"),
+        ("data.validation_size=1.5", r"data\.validation_size: expected a whole number, or a share between 0 and 1"),
+        ("data.test_size=0", r"data\.test_size: expected a whole number, or a share"),
+        ("data.on_bad_row=ignore", r"data\.on_bad_row: expected one of error, skip, but got 'ignore'\."),
+        ("data.textcolumn=x", r"data\.textcolumn: expected one of the keys .* Did you mean text_column"),
+    ],
+)
+def test_bad_setting_of_own_reviews_is_refused_by_its_key(argument: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read("data=text", "data.train=reviews.csv", argument)
+
+
+@pytest.mark.parametrize("size", ["0.25", "500", "500.0"])
+def test_sizes_of_cuts_are_numbers_or_shares(size: str) -> None:
+    assert compose("data=text", "data.train=[a.csv,b.csv]", f"data.test_size={size}").data.test_size == float(size)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model=deep_tanh_mse", "seed=7"],
+        ["data=synthetic", "trainer.flags.gradient_clip_val=0.5"],
+        ["data=text", "data.train=[a.csv,b.csv]", "data.test=c/*.csv"],
+    ],
 )
 def test_saved_settings_give_the_same_back(arguments: Sequence[str], tmp_path: Path) -> None:
     config = compose(*arguments)
