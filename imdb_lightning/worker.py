@@ -17,6 +17,9 @@ from imdb_lightning.interruption import Interrupted, SignalWatch
 from imdb_lightning.ranks import join_ranks
 from imdb_lightning.results import CONFIG
 
+TORCHRUN_SECONDS = 2
+"""For torchrun, which looks ten times a second, to see that a rank was killed before the others report an error."""
+
 
 def main() -> None:
     """Runs this rank's part."""
@@ -29,7 +32,15 @@ def main() -> None:
 
         from imdb_lightning import experiment
 
-        record(experiment.run)(settings.load(folder / CONFIG), folder, started)
+        def run() -> None:
+            try:
+                experiment.run(settings.load(folder / CONFIG), folder, started)
+            except RuntimeError:
+                # Very likely another rank's end, which broke a connection: that one is to be the error that is shown.
+                time.sleep(TORCHRUN_SECONDS)
+                raise
+
+        record(run)()
 
 
 if __name__ == "__main__":
