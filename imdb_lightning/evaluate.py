@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from imdb_lightning.config import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.datamodule import build_datamodule
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
-from imdb_lightning.data.splits import Splits
+from imdb_lightning.data.splits import Splits, TextsOf
 from imdb_lightning.data.vocabulary import RARE_ID, WordIndex, word_ids
 from imdb_lightning.errors import UserError
 from imdb_lightning.evaluation import Scores, all_metrics, best_threshold, confusion, score
@@ -68,21 +67,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         name, (texts, bags) = files[0].name.partition(".")[0], _read(files, arguments)
         scores = score(network, config, bags, world_size=1)
     elif isinstance(own, Splits):
-        name, texts = "test", _texts_of_bags(own.test, own.word_index, config.data.num_words)
+        name, texts = "test", own.test_texts or _words_of_bags(own.test, own.word_index, config.data.num_words)
         scores = score(network, config, own.test, result.world_size)
     else:
         raise UserError(arguments.run, "a run whose own reviews are here", own, "Name others with --data FILE.")
     record: dict[str, object] = {"metrics": all_metrics(scores), "confusion": confusion(scores)}
     if isinstance(own, Splits):
         record["threshold"] = _threshold(score(network, config, own.validation, result.world_size), scores)
+    rows = _most_wrong(scores, arguments.wrong)
     wrong = [
-        {
-            "row": row,
-            "label": int(scores.labels[row]),
-            "probability": float(scores.probabilities[row]),
-            "text": texts(row),
-        }
-        for row in _most_wrong(scores, arguments.wrong)
+        {"row": row, "label": int(scores.labels[row]), "probability": float(scores.probabilities[row]), "text": text}
+        for row, text in zip(rows, texts(rows), strict=True)
     ]
     folder = arguments.output or arguments.run / "evaluation" / name
     _write(folder, f"{config.name}: {name} reviews", scores, record | {"most_wrong": wrong})
@@ -102,7 +97,7 @@ def _own_splits(config: Config, result: RunResult) -> Splits | str:
     return datamodule.splits
 
 
-def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[Callable[[int], str], Bags]:
+def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[TextsOf, Bags]:
     bad: list[Row] = []
     rows = list(labelled_rows(files, arguments.text_column, arguments.label_column, arguments.labels, bad))
     if bad or not rows:
@@ -111,13 +106,18 @@ def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[Callable[[i
     texts = [text for text, _ in rows]
     ids, offsets = load_run(arguments.run).bags(texts)
     labels = np.array([label for _, label in rows], np.uint8)
-    return texts.__getitem__, Bags(ids, offsets.astype(np.int64), labels)
+    return lambda chosen: [texts[row] for row in chosen], Bags(ids, offsets.astype(np.int64), labels)
 
 
-def _texts_of_bags(bags: Bags, word_index: WordIndex | None, num_words: int) -> Callable[[int], str]:
-    """What is left of a review's text in its bag: its words, each once, the rarest first."""
+def _words_of_bags(bags: Bags, word_index: WordIndex | None, num_words: int) -> TextsOf:
+    """What is left of a review in its bag, where there is no text: its words, each once, the rarest first."""
     words = {identity: word for word, identity in word_ids(word_index or {}, num_words).items() if identity != RARE_ID}
-    return lambda row: " ".join(words[i] for i in bags.span(row, row + 1)[0][::-1].tolist() if i in words)
+
+    def texts(rows: list[int]) -> list[str]:
+        bags_of_rows = [bags.span(row, row + 1)[0][::-1].tolist() for row in rows]
+        return [" ".join(words[i] for i in bag if i in words) for bag in bags_of_rows]
+
+    return texts
 
 
 def _threshold(validation: Scores, scores: Scores) -> dict[str, float]:

@@ -88,13 +88,16 @@ def command(cache: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def labelled() -> list[tuple[str, int]]:
-    """Raw reviews and labels, as different as reviews are: with markup, apostrophes, other alphabets, and one word."""
+    """Raw reviews and labels: with markup, apostrophes, other letters, and one in 17 that says the opposite."""
     rng = np.random.default_rng(0)
     leaning = {0: ["bad", "awful", "dull", "isn't"], 1: ["good", "great", "naïve", "wonderful"]}
     reviews = []
     for number in range(900):
         label = number % 2
-        words = [*rng.choice([f"word{i}" for i in range(60)], rng.integers(1, 40)), *rng.choice(leaning[label], 4)]
+        words = [
+            *rng.choice([f"word{i}" for i in range(60)], rng.integers(1, 40)),
+            *rng.choice(leaning[label if number % 17 else 1 - label], 4),
+        ]
         reviews.append((" ".join(rng.permutation(words)) + [".<br />", "!", " 😀", ""][number % 4], label))
     return reviews
 

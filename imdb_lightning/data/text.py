@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,14 @@ from imdb_lightning.data.bags import BagsWriter, Ids
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.readers import Row, describe, labelled_rows
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
-from imdb_lightning.data.tokens import DIGEST, tokenized
+from imdb_lightning.data.tokens import DIGEST, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
 from imdb_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 VERSION = 1
 _INDEX, _WORDS, _ABOUT = "word_index.json", "words.unfinished", "about.json"
+_TEST_DIGESTS = "test_digests.npy"
 _GATHERED = 4096
 """Reviews whose bags are written at once."""
 
@@ -90,7 +92,20 @@ def load_text(cache: Path, source: Source, *, train_size: int | None) -> Splits:
         word_index=load_word_index(folder / _INDEX),
         source=", ".join(path.name for path in source.train),
         sha256=about["sha256"],
+        test_texts=partial(_test_texts, source, folder / _TEST_DIGESTS),
     )
+
+
+def _test_texts(source: Source, digests: Path, rows: list[int]) -> list[str]:
+    """Finds reviews in the files again, by their digests."""
+    wanted = [row.tobytes() for row in np.load(digests)[rows]]
+    found: dict[bytes, str] = {}
+    paths = source.test or source.train
+    for text, label in labelled_rows(paths, source.text_column, source.label_column, source.labels, bad=[]):
+        key = digest(text, label)
+        if key in wanted:
+            found[key] = text
+    return [found[key] for key in wanted]
 
 
 def _paths(source: Source) -> list[Path]:
@@ -180,6 +195,7 @@ def _build(source: Source, folder: Path) -> None:
                 for name in names:
                     _write(writer, file.fileno(), ids, splits[name])
     words.unlink()
+    np.save(folder / _TEST_DIGESTS, splits["test"].digests)
     content = hashlib.sha256()
     for split in read.values():
         content.update(np.sort(split.digests, order=DIGEST.names).tobytes())

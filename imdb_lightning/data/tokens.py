@@ -77,7 +77,7 @@ def tokenize_chunk(reviews: Reviews) -> Chunk:
     words: dict[str, int] = {}
     tokens = [[words.setdefault(word, len(words)) for word in tokenize(text)] for text, _ in reviews]
     lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    digests = b"".join(hashlib.blake2b(f"{label}{text}".encode(), digest_size=16).digest() for text, label in reviews)
+    digests = b"".join(digest(text, label) for text, label in reviews)
     return Chunk(
         words=list(words),
         tokens=np.fromiter(itertools.chain.from_iterable(tokens), np.int32, int(lengths.sum())),
@@ -85,6 +85,11 @@ def tokenize_chunk(reviews: Reviews) -> Chunk:
         labels=np.array([label for _, label in reviews], np.uint8),
         digests=np.frombuffer(digests, DIGEST),
     )
+
+
+def digest(text: str, label: int) -> bytes:
+    """16 bytes that stand for a review and its label; see `DIGEST`."""
+    return hashlib.blake2b(f"{label}{text}".encode(), digest_size=16).digest()
 
 
 def _chunks(reviews: Iterator[tuple[str, int]]) -> Iterator[Reviews]:
