@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from pathlib import Path
@@ -71,4 +70,3 @@ def test_each_run_claims_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
             assert shared == 0
     with claimed_gpu(3) as again:
         assert again == 0
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
