@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 
 from imdb_lightning import IMDBDataModule, SentimentClassifier
 from imdb_lightning.data.bags import multi_hot
@@ -73,6 +74,24 @@ def test_penalty_is_part_of_every_reported_loss(datamodule: IMDBDataModule, tmp_
         difference = float(reported[1][f"{split}/loss"]) - float(reported[0][f"{split}/loss"])
         assert difference == pytest.approx(penalty, rel=1e-5)
         assert reported[1][f"{split}/accuracy"] == reported[0][f"{split}/accuracy"]
+
+
+@pytest.mark.parametrize("flags", [{}, {"gradient_clip_val": 0.1}])
+@pytest.mark.parametrize("model", [("relu", "bce", 0.0), ("tanh", "mse", 0.0), ("relu", "bce", 0.001)])
+def test_half_precision_with_loss_scaling_trains_to_nearly_the_same(
+    model: tuple[str, str, float], flags: dict[str, float], datamodule: IMDBDataModule, tmp_path: Path
+) -> None:
+    reported = []
+    # What trainer.precision=16-mixed becomes on a GPU, on the CPU's own float16 operations.
+    for plugins in ([], [MixedPrecision("16-mixed", "cpu")]):
+        pl.seed_everything(0, verbose=False)
+        classifier = SentimentClassifier([16, 16], *model[:2], l2=model[2], num_words=500)
+        trainer = stock_trainer(tmp_path, max_epochs=4, plugins=plugins, **flags)
+        trainer.fit(classifier, datamodule)
+        trainer.test(classifier, datamodule, verbose=False)
+        reported.append(classifier.test_probabilities)
+    assert not torch.equal(*reported)
+    torch.testing.assert_close(*reported, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("model", [("relu", "bce", 0.0), ("tanh", "mse", 0.0), ("relu", "bce", 0.001)])
