@@ -99,12 +99,19 @@ def transpose(ids: Tensor, offsets: Tensor, num_words: int) -> tuple[Tensor, Ten
         >>> transpose(torch.tensor([0, 2, 0]), torch.tensor([0, 2, 3]), 3)
         (tensor([0, 1, 0]), tensor([0, 2, 2, 3]))
     """
-    if ids.is_cuda:
-        bags = torch.arange(len(offsets) - 1, dtype=ids.dtype, device=ids.device)
-        rows = torch.repeat_interleave(bags, offsets.diff(), output_size=len(ids))
-        ordered, order = torch.sort(ids, stable=True)
-        words = torch.arange(num_words + 1, dtype=ids.dtype, device=ids.device)
-        return rows[order], torch.searchsorted(ordered, words, out_int32=ids.dtype == torch.int32)
+    return (_transpose_on_gpu if ids.is_cuda else _transpose_on_cpu)(ids, offsets, num_words)
+
+
+def _transpose_on_gpu(ids: Tensor, offsets: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
+    """Without a wait for the device: no size depends on what the tensors hold."""
+    bags = torch.arange(len(offsets) - 1, dtype=ids.dtype, device=ids.device)
+    rows = torch.repeat_interleave(bags, offsets.diff(), output_size=len(ids))
+    ordered, order = torch.sort(ids, stable=True)
+    words = torch.arange(num_words + 1, dtype=ids.dtype, device=ids.device)
+    return rows[order], torch.searchsorted(ordered, words, out_int32=ids.dtype == torch.int32)
+
+
+def _transpose_on_cpu(ids: Tensor, offsets: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
     flat, sizes = ids.numpy(), np.diff(offsets.numpy())
     # Word and bag in one number, sorted: as fast as a radix argsort of the words, which only takes 16-bit ones.
     bits = max(len(sizes) - 1, 0).bit_length()

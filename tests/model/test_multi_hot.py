@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from imdb_lightning.model.multi_hot import MultiHotLinear, transpose
+from imdb_lightning.model.multi_hot import MultiHotLinear, _transpose_on_gpu, transpose
 from tests.oracle import bags_of
 
 CASES = {
@@ -107,10 +110,16 @@ def test_dense_rows_give_the_same_as_bags() -> None:
     torch.testing.assert_close(layer(rows), layer(*tensors(dense)))
 
 
-def test_transpose_lists_bags_in_order() -> None:
-    dense = make_dense(9, 40, 0.4)
-    rows, starts = transpose(*tensors(dense), 40)
+# The GPU's way runs on any device; what calls it on a CUDA one is under the mark `gpu`.
+@pytest.mark.parametrize("way", [transpose, _transpose_on_gpu])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_transpose_lists_bags_in_order(way: Callable[..., Any], case: str, dtype: torch.dtype) -> None:
+    bags, words, _, density = CASES[case]
+    dense = make_dense(bags, words, density)
+    rows, starts = way(*tensors(dense, dtype), words)
     expected_rows, expected_starts = bags_of(dense.T)
+    assert rows.dtype == starts.dtype == dtype
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(starts, expected_starts)
 
