@@ -27,8 +27,9 @@ def main() -> None:
     composition.register_schema()
     try:
         asked = composition.read_command_line(sys.argv[1:], preflight)
-        for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
-            check()
+        if asked.runs:
+            for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
+                check()
     except UserError as error:
         refuse(error)
     for overrides, mistake in asked.errors.items():

@@ -49,6 +49,7 @@ class CommandLine:
         errors: what is wrong with each other job of a sweep, by its overrides.
         launcher: what starts the jobs.
         sweep: where a sweep would write.
+        runs: whether anything is to be run, not only shown.
     """
 
     arguments: list[str]
@@ -56,6 +57,7 @@ class CommandLine:
     errors: dict[str, UserError]
     launcher: Launcher
     sweep: Path
+    runs: bool
 
 
 def register_schema() -> None:
@@ -82,9 +84,12 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     # `trainer.flags` holds any keys, which Hydra takes for new ones, to be added with a plus.
     arguments = [f"++{text}" if text.startswith("trainer.flags.") else text for text in arguments]
     parsed = get_args_parser().parse_args(arguments)
+    modes = [f"--{mode}" for mode in ("multirun", "cfg", "info") if getattr(parsed, mode)]
+    if len(modes) > 1:
+        raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
-        return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=Path())
-    name = _launcher_name(parsed.overrides, parsed.multirun)
+        return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=Path(), runs=False)
+    name = _launcher_name(parsed.overrides, sweep_needed=not (parsed.multirun or parsed.cfg))
     folders = _folders_of_step(parsed.overrides)
     configs, errors = [], {}
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
@@ -103,15 +108,15 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
                 errors[" ".join(job)] = error
     if not configs:
         raise next(iter(errors.values()))
-    return CommandLine(arguments, configs, errors, launcher, sweep)
+    return CommandLine(arguments, configs, errors, launcher, sweep, runs=not parsed.cfg)
 
 
-def _launcher_name(overrides: Sequence[str], multirun: bool) -> str:
+def _launcher_name(overrides: Sequence[str], sweep_needed: bool) -> str:
     chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "hydra/launcher"]
     if not chosen:
         return "basic"
     find_plugin(chosen[-1])
-    if not multirun and chosen[-1] != "basic":
+    if sweep_needed and chosen[-1] != "basic":
         remedy = "Add -m; a sweep may have a single job."
         raise UserError(f"hydra/launcher={chosen[-1]}", "a sweep, as launchers start its jobs", "a single run", remedy)
     return chosen[-1]

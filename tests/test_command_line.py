@@ -57,6 +57,13 @@ def test_help_settings_and_refusals_do_without_torch(arguments: list[str], comma
     assert not imported & {"torch", "pytorch_lightning", "matplotlib", "tensorboard"}
 
 
+@pytest.mark.parametrize("mode", ["cfg", "info"])
+def test_settings_of_a_sweep_are_not_shown(mode: str, command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, f"--{mode}", *(["job"] if mode == "cfg" else []), "-m", "seed=0,1")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert f"expected one of --multirun, --cfg and --info, but got --multirun and --{mode}" in answer.stderr
+
+
 def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "--help")
     assert answer.returncode == 0

@@ -60,6 +60,13 @@ def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
     assert "wrong  sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH" in answer.stdout
 
 
+def test_settings_of_a_launcher_are_shown_without_asking_it(command: Command, tmp_path: Path) -> None:
+    shown = ["--cfg", "hydra", "--package", "hydra.launcher", "hydra/launcher=slurm", "hydra.launcher.partition=gpu"]
+    answer = command(tmp_path, *shown, PATH=str(tmp_path))
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "partition: gpu\n" in answer.stdout
+
+
 def test_two_sweeps_at_once_keep_out_of_each_others_way(cache: Path, tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
