@@ -59,11 +59,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Completed runs with equal settings but for the seed."""
+    """Completed runs with equal settings but for the seed.
+
+    Attributes:
+        label: the network's name, and the settings that tell the group from others of the same network.
+        runs: at least one.
+        notebook: the test accuracy that the notebook has for the network; None for other reviews than IMDB's.
+    """
 
     label: str
-    model: str
     runs: list[Run]
+    notebook: float | None
 
     def values(self, column: str) -> list[float]:
         """A column's value of each run."""
@@ -101,12 +107,14 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             members.setdefault(tuple(_flatten(config)), []).append(run)
     groups = []
     for key, group in members.items():
-        model = dict(key)["model.name"]
+        model, source = dict(key)["model.name"], dict(key)["data.source"]
         others = [dict(other) for other in members if dict(other)["model.name"] == model]
         differing = [
             f"{name.split('.')[-1]}={value}" for name, value in key if any(other.get(name) != value for other in others)
         ]
-        groups.append(Group(" ".join([model, *differing]), model, group))
+        label = " ".join([model, *differing])
+        notebook = NOTEBOOK_TEST_ACCURACY.get(label) if source == "imdb" else None
+        groups.append(Group(label, group, notebook))
     return groups
 
 
@@ -118,13 +126,13 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
     writer.writerow(["model", "runs", *statistics, "notebook_test_accuracy"])
     for group in groups:
         numbers = [number for column in COLUMNS for number in (mean(group.values(column)), group.spread(column))]
-        notebook = NOTEBOOK_TEST_ACCURACY.get(group.label)
-        writer.writerow([group.label, len(group.runs), *("" if n is None else n for n in [*numbers, notebook])])
+        cells = ("" if number is None else number for number in [*numbers, group.notebook])
+        writer.writerow([group.label, len(group.runs), *cells])
     write_text(folder / "comparison.csv", buffer.getvalue())
     header, *rows = _table(groups)
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-    unfinished = [f"- `{run.folder.name}`: {run.status.state}. {run.status.reason}" for run in runs if not run.result]
+    unfinished = [f"- `{run.folder.name}`: {_state(run)}" for run in runs if not run.result]
     write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
     if groups:
         from imdb_lightning.plots import plot_comparison  # matplotlib takes a while, and the table does without.
@@ -148,8 +156,9 @@ def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
         Console(width=max(needed, console.width if console.is_terminal else 0)).print(table)
     for run in runs:
         if run.result is None:
-            text = f"{run.folder.name}: {run.status.state}. {run.status.reason}"
-            console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+            console.print(
+                f"{run.folder.name}: {_state(run)}", style="red", soft_wrap=True, highlight=False, markup=False
+            )
 
 
 def compare_sweep(folder: Path) -> bool:
@@ -163,6 +172,11 @@ def compare_sweep(folder: Path) -> bool:
     return all(run.result is not None for run in runs)
 
 
+def _state(run: Run) -> str:
+    """How far a run came that has no result, and why; one that was killed could not say so itself."""
+    return f"{run.status.state}. {run.status.reason or 'It is still under way, or it was killed.'}"
+
+
 def _table(groups: Sequence[Group]) -> list[list[str]]:
     """Header and rows as text."""
     header = ["model", "runs", *(column.replace("_", " ") for column in COLUMNS), "notebook"]
@@ -173,8 +187,7 @@ def _table(groups: Sequence[Group]) -> list[list[str]]:
             digits, spread = DIGITS.get(column, 4), group.spread(column)
             cell = f"{mean(group.values(column)):,.{digits}f}"
             cells.append(cell if spread is None or column == "parameters" else f"{cell} ± {spread:.{digits}f}")
-        notebook = NOTEBOOK_TEST_ACCURACY.get(group.label)
-        rows.append([*cells, "" if notebook is None else f"{notebook:.4f}"])
+        rows.append([*cells, "" if group.notebook is None else f"{group.notebook:.4f}"])
     return [header, *rows]
 
 

@@ -49,13 +49,27 @@ def test_seeds_are_grouped_and_other_settings_told_apart(tmp_path: Path) -> None
     assert rows[1]["test_accuracy_std"] == ""
 
 
+def test_notebook_stands_beside_its_own_reviews_only(tmp_path: Path) -> None:
+    make_run(tmp_path / "0_a", 0.8)
+    make_run(tmp_path / "1_a", 0.8, "data=imdb", "model=deep_tanh_mse")
+    runs = compare.find_runs([tmp_path])
+    compare.write_comparison(compare.group_runs(runs), runs, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert [row["notebook_test_accuracy"] for row in rows] == ["", "0.8474"]
+
+
 def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(tmp_path / "0_a", 0.8)
     (tmp_path / "1_a").mkdir()
     write_json(tmp_path / "1_a" / "status.json", Status("failed", "RuntimeError: [bold]no[/bold]", "", "", 0))
+    (tmp_path / "2_a").mkdir()
+    write_json(tmp_path / "2_a" / "status.json", Status("running", "", "", "", 3))
     assert not compare.compare_sweep(tmp_path)
-    assert "1_a: failed. RuntimeError: [bold]no[/bold]" in capsys.readouterr().out
-    assert "- `1_a`: failed. RuntimeError: [bold]no[/bold]" in (tmp_path / "comparison.md").read_text()
+    printed, written = capsys.readouterr().out, (tmp_path / "comparison.md").read_text()
+    assert "1_a: failed. RuntimeError: [bold]no[/bold]" in printed
+    assert "- `1_a`: failed. RuntimeError: [bold]no[/bold]" in written
+    for text in (printed, written):
+        assert "running. It is still under way, or it was killed." in text
 
 
 def test_folder_without_runs_is_refused(tmp_path: Path) -> None:
