@@ -96,32 +96,15 @@ def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0
         test |= classification_metrics(probabilities, labels)
         watch.end("test")
 
-        best = _best_epoch(history.epochs, config)
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
             write_pictures(folder, draw_test(folder, f"{config.name}: test reviews"))
-            write_curves(folder, config.name, history.epochs, best)
+            write_curves(folder, config.name, history.epochs, _best_epoch(history.epochs, config))
             write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
         watch.end("report")
 
-        tested = history.epochs[best - 1 if config.callbacks.restore_best else -1]
-        result = RunResult(
-            name=config.name,
-            model=config.model.name,
-            seed=config.seed,
-            test=test,
-            validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
-            epochs=len(history.epochs),
-            best_epoch=best,
-            stopped="early" if len(history.epochs) < (trainer.max_epochs or 0) else "max_epochs",
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-            world_size=trainer.world_size,
-            precision=config.trainer.precision,
-            seconds=watch.seconds,
-            data=_describe_data(datamodule),
-            provenance=_provenance(),
-        )
+        result = _result(config, trainer, datamodule, history.epochs, test, watch.seconds)
         if trainer.is_global_zero:
             write_json(folder / RESULTS, result)
     return result
@@ -165,6 +148,34 @@ def _hparams(config: Config) -> dict[str, str | float]:
         "precision": config.trainer.precision,
         "seed": config.seed,
     }
+
+
+def _result(
+    config: Config,
+    trainer: pl.Trainer,
+    datamodule: ReviewDataModule,
+    epochs: list[Epoch],
+    test: dict[str, float],
+    seconds: dict[str, float],
+) -> RunResult:
+    best = _best_epoch(epochs, config)
+    tested = epochs[best - 1 if config.callbacks.restore_best else -1]
+    return RunResult(
+        name=config.name,
+        model=config.model.name,
+        seed=config.seed,
+        test=test,
+        validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
+        epochs=len(epochs),
+        best_epoch=best,
+        stopped="early" if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
+        parameters=sum(parameter.numel() for parameter in trainer.lightning_module.parameters()),
+        world_size=trainer.world_size,
+        precision=config.trainer.precision,
+        seconds=seconds,
+        data=_describe_data(datamodule),
+        provenance=_provenance(),
+    )
 
 
 def _describe_data(datamodule: ReviewDataModule) -> dict[str, object]:
