@@ -141,7 +141,9 @@ def _csv(run: SavedRun, batch: Sequence[Review], arguments: argparse.Namespace) 
 
 def _csv_lines(rows: Sequence[Sequence[object]]) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    # Many readers of CSV stop at a NUL, and before Python 3.11 its writer does, too.
+    plain = ([field.replace("\0", "\ufffd") if isinstance(field, str) else field for field in row] for row in rows)
+    csv.writer(buffer, lineterminator="\n").writerows(plain)
     return buffer.getvalue()
 
 

@@ -49,6 +49,12 @@ def test_strange_lines_do_not_stop_the_stream(trained: Path) -> None:
     assert records[4]["text"] == "wonderful 😀"
 
 
+def test_csv_answers_hold_no_nul(trained: Path) -> None:
+    answer = predict(trained, stdin=b"good\0bad\n")
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert [row["text"] for row in rows_of(answer.stdout)] == ["good\ufffdbad"]
+
+
 def test_each_line_is_answered_at_once(trained: Path) -> None:
     command = [sys.executable, "-m", "imdb_lightning.predict", str(trained), "--format=jsonl"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:

@@ -148,15 +148,27 @@ def _open_text(path: Path) -> TextIO:
 
 def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[_Values]:
     with _open_text(path) as file:
-        rows = csv.reader(file, delimiter=delimiter)
-        header = next(rows, [])
+        rows = _parse_delimited(file, delimiter)
+        header, _ = next(rows, ([], ""))
         _check_columns(path, columns, header)
         places = [header.index(column) for column in columns]
-        for row in rows:
+        for row, problem in rows:
             if len(row) == len(header):
                 yield [row[place] for place in places], ""
-            elif row:
-                yield [], f"{len(row)} fields instead of {len(header)}"
+            elif row or problem:
+                yield [], problem or f"{len(row)} fields instead of {len(header)}"
+
+
+def _parse_delimited(file: TextIO, delimiter: str) -> Iterator[_Values]:
+    """Fields of each row; a row that Python cannot read, as one with a NUL before 3.11, does not stop the others."""
+    rows = csv.reader(file, delimiter=delimiter)
+    while True:
+        try:
+            yield next(rows), ""
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield [], str(error)
 
 
 def _read_tabbed(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
