@@ -124,7 +124,7 @@ def test_transpose_lists_bags_in_order(way: Callable[..., Any], case: str, dtype
     np.testing.assert_array_equal(starts, expected_starts)
 
 
-def test_transpose_of_word_and_bag_wider_than_32_bits_is_right() -> None:
+def test_transpose_of_words_wider_than_16_bits_is_right() -> None:
     words, bags = 9_000_000, 1000
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, words, bags).astype(np.int32))
     rows, starts = transpose(ids, torch.arange(bags + 1, dtype=torch.int32), words)
