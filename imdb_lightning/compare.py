@@ -64,7 +64,7 @@ class Group:
     Attributes:
         label: the network's name, and the settings that tell the group from others of the same network.
         runs: at least one.
-        notebook: the test accuracy that the notebook has for the network; None for other reviews than IMDB's.
+        notebook: the test accuracy that the notebook has for the network; None for other networks, settings or reviews.
     """
 
     label: str

@@ -28,8 +28,8 @@ class KerasAdam(torch.optim.Adam):
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, eps: float = 1e-7) -> None:
         super().__init__(parameters, lr=lr, betas=(0.9, 0.999), eps=eps, fused=True)
-        # A loss scaler then leaves out steps that overflowed, instead of telling the kernel, which counts steps on the
-        # device, to; so they are not counted here either, and gradients can be clipped under one.
+        # Said of fused optimizers: that a loss scaler may leave it to the kernel to skip steps that overflowed. `step`
+        # would be called, and count, for those, too; and Lightning would refuse to clip gradients.
         self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.update(keras_eps=eps, steps=0)
