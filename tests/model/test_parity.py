@@ -1,6 +1,7 @@
 """Our three networks against what Keras computed, step by step, from the same starting weights.
 
-The fixture was recorded with Keras 3.15 on TensorFlow 2.21: 1,000 words, batches of 512 in order, no dropout.
+The fixture was recorded with Keras 3.15 on TensorFlow 2.21: 1,000 words, batches of 512 in order, no dropout. It
+carries the reviews of its batches as bags of words, so that it needs no other file.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from imdb_lightning.data.bags import multi_hot
-from imdb_lightning.data.imdb import load_imdb
+from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.model.module import SentimentClassifier
 from imdb_lightning.model.objective import l2_penalty
+from tests import oracle
 
 SETTINGS = {
     "shallow_relu_bce": {"hidden_units": [16], "activation": "relu", "loss": "bce"},
@@ -29,7 +30,12 @@ def keras() -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def batch(bags, start: int, stop: int, layout: str) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+def bags_of(keras: dict[str, np.ndarray], split: str) -> Bags:
+    ids, offsets, labels = (keras[f"{split}/{part}"] for part in ("ids", "offsets", "labels"))
+    return Bags(ids.astype(np.int32), offsets.astype(np.int64), labels)
+
+
+def batch(bags: Bags, start: int, stop: int, layout: str) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     ids, offsets = bags.span(start, stop)
     labels = torch.from_numpy(bags.labels[start:stop].astype(np.float32))
     if layout == "dense":
@@ -44,13 +50,8 @@ def loss_of(classifier: SentimentClassifier, labels: torch.Tensor, inputs: tuple
 
 @pytest.mark.parametrize("layout", ["sparse", "dense"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_losses_of_all_steps_equal_those_of_keras(
-    name: str, layout: str, keras: dict[str, np.ndarray], real_npz: Path, cache: Path
-) -> None:
-    splits = load_imdb(
-        cache, path=str(real_npz), word_index=None, offline="error", validation_size=10_000, train_size=None,
-        num_words=1000,
-    )  # fmt: skip
+def test_losses_of_all_steps_equal_those_of_keras(name: str, layout: str, keras: dict[str, np.ndarray]) -> None:
+    train, validation = bags_of(keras, "train"), bags_of(keras, "val")
     classifier = SentimentClassifier(num_words=1000, **SETTINGS[name])
     with torch.no_grad():
         for number, parameter in enumerate(classifier.network.parameters()):
@@ -59,7 +60,7 @@ def test_losses_of_all_steps_equal_those_of_keras(
     optimizer = classifier.configure_optimizers()
     losses = []
     for step in range(len(keras[f"{name}/loss"])):
-        loss = loss_of(classifier, *batch(splits.train, 512 * step, 512 * (step + 1), layout))
+        loss = loss_of(classifier, *batch(train, 512 * step, 512 * (step + 1), layout))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -67,7 +68,18 @@ def test_losses_of_all_steps_equal_those_of_keras(
     np.testing.assert_allclose(losses[0], keras[f"{name}/loss"][0], rtol=1e-5)
     np.testing.assert_allclose(losses, keras[f"{name}/loss"], rtol=1e-5)
     with torch.no_grad():
-        labels, inputs = batch(splits.validation, 0, 2000, layout)
+        labels, inputs = batch(validation, 0, 2000, layout)
         assert loss_of(classifier, labels, inputs).item() == pytest.approx(float(keras[f"{name}/val_loss"]), abs=1e-3)
         probabilities = torch.sigmoid(classifier(*inputs)).numpy()
     np.testing.assert_allclose(probabilities, keras[f"{name}/val_probability"], atol=5e-4)
+
+
+def test_reviews_of_the_fixture_are_the_real_ones(keras: dict[str, np.ndarray], real_npz: Path) -> None:
+    (sequences, labels), _ = oracle.keras_load_data(real_npz, 1000)
+    for split in ("train", "val"):
+        start, stop = keras[f"{split}/rows"]
+        bags = bags_of(keras, split)
+        ids, offsets = oracle.bags_of(oracle.multi_hot(sequences[start:stop], 1000))
+        np.testing.assert_array_equal(bags.ids, ids)
+        np.testing.assert_array_equal(bags.offsets, offsets)
+        np.testing.assert_array_equal(bags.labels, labels[start:stop])
