@@ -11,23 +11,30 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from imdb_lightning.config import Config, TrainerConfig
-from imdb_lightning.errors import RelayedError
+from imdb_lightning.errors import RelayedError, UserError
 from imdb_lightning.interruption import SIGNALS, Interrupted, SignalWatch
 from imdb_lightning.results import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.run_folder import record_failure, write_settings
 from imdb_lightning.slurm import current_step
 
-PIDS = "IMDB_LIGHTNING_PIDS"
-"""Variable that names the folder into which torchrun's process number is written, and each rank writes its own."""
+SCRATCH = "IMDB_LIGHTNING_SCRATCH"
+"""Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files."""
 _TORCHRUN = "torchrun"
+_KEEP_ALIVE_SECONDS = 3600
+"""How often torchrun writes that it is alive: for other machines, of which there are none where it writes to a file,
+which would grow by 0.4 KB each time, 7 MB a day with its default of 5 s."""
+_REFUSAL_SECONDS = 5
+"""For the other ranks to find the same mistake; on a busy machine they start seconds after one another."""
 _PR_SET_PDEATHSIG = 1
 # What another launcher around us, or an earlier run, may have left.
 _FOREIGN = (
@@ -65,7 +72,7 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
     with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
         scratch = Path(name)
         process = subprocess.Popen(
-            [*_torchrun(config.trainer, devices), "-m", "imdb_lightning.worker", str(folder)],
+            [*_torchrun(config.trainer, devices, scratch), "-m", "imdb_lightning.worker", str(folder)],
             env=_environment(config.trainer, scratch),
             start_new_session=True,  # Ctrl-C is for this process, which passes it on.
             preexec_fn=partial(_prepare_torchrun, os.getpid()),
@@ -73,8 +80,11 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         (scratch / _TORCHRUN).write_text(str(process.pid))
         with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
+        if signals.received:
+            raise Interrupted(signals.received)
+        _raise_refusal(folder, scratch)
         reason = _first_error(scratch / "error.json")
-    return _outcome(folder, code, signals.received, reason)
+    return _outcome(folder, code, reason)
 
 
 def end_with_parent(parent: int) -> None:
@@ -95,10 +105,29 @@ def join_ranks() -> None:
     To be called first: a torchrun that dies while a rank still imports torch would leave it behind. A rank of a
     torchrun that somebody else has started is left alone.
     """
-    if PIDS in os.environ:
-        scratch = Path(os.environ[PIDS])
+    if SCRATCH in os.environ:
+        scratch = Path(os.environ[SCRATCH])
         end_with_parent(int((scratch / _TORCHRUN).read_text()))
         (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
+
+
+def relay_refusal(error: UserError) -> None:
+    """Hands a rank's `UserError` to `run_ranks`: torchrun would show it with a traceback, and start the rank again.
+
+    A refusal that the other ranks do not share ends them, too: they would wait for this one until their connections
+    time out, after half an hour. Under a torchrun that somebody else has started, rank 0 prints the error.
+    """
+    if SCRATCH not in os.environ:
+        if os.environ["RANK"] == "0":
+            print(error, file=sys.stderr)
+        return
+    scratch = Path(os.environ[SCRATCH])
+    (scratch / f"refusal-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
+    deadline = time.monotonic() + _REFUSAL_SECONDS
+    while len(list(scratch.glob("refusal-*"))) < int(os.environ["LOCAL_WORLD_SIZE"]):
+        if time.monotonic() > deadline:
+            os.kill(int((scratch / _TORCHRUN).read_text()), signal.SIGKILL)  # All ranks end with it, this one too.
+        time.sleep(0.05)
 
 
 def _prepare_torchrun(parent: int) -> None:
@@ -108,12 +137,16 @@ def _prepare_torchrun(parent: int) -> None:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
+def _torchrun(config: TrainerConfig, devices: int, scratch: Path) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices}"]
-    command += [f"--max-restarts={config.max_restarts}"]
-    if config.num_nodes == 1:
-        return [*command, "--standalone", "--local-addr=127.0.0.1"]
+    command += [f"--max-restarts={config.max_restarts}", f"--log-dir={scratch / 'logs'}"]
     command += [f"--nnodes={config.num_nodes}", "--rdzv-backend=c10d", "--rdzv-id=imdb_lightning"]
+    if config.num_nodes == 1:
+        # torchrun's own store, also that of --standalone, listens on all addresses without a password, and torchrun
+        # unpickles what it reads there: whoever reached the machine could run code as this user. A file cannot be
+        # reached.
+        conf = f"store_type=file,keep_alive_interval={_KEEP_ALIVE_SECONDS}"
+        return [*command, f"--rdzv-conf={conf}", f"--rdzv-endpoint={scratch / 'rendezvous'}", "--local-addr=127.0.0.1"]
     if config.rendezvous is not None:
         return [*command, f"--rdzv-endpoint={config.rendezvous}"]
     step = current_step()
@@ -125,6 +158,10 @@ def _torchrun(config: TrainerConfig, devices: int) -> list[str]:
 
 def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    if config.num_nodes == 1:
+        # Else gloo and nccl listen on whatever address the machine's name stands for, often that of its network.
+        loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+        inherited |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     return inherited | {
         "OMP_NUM_THREADS": str(config.threads),
         "TORCHELASTIC_ERROR_FILE": str(scratch / "error.json"),
@@ -133,7 +170,7 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         # Slurm signals torchrun, too; see `_prepare_torchrun`. Known from torch 2.10 on.
         "PET_SIGNALS_TO_HANDLE": "SIGQUIT",
-        PIDS: str(scratch),
+        SCRATCH: str(scratch),
     }
 
 
@@ -157,17 +194,25 @@ class _SignalsToRanks(SignalWatch):
                 os.kill(pid, signal.SIGTERM)
 
 
-def _outcome(folder: Path, code: int, received: int, reason: str) -> RunResult:
+def _raise_refusal(folder: Path, scratch: Path) -> None:
+    """Raises what a rank could not go on with, if there was anything."""
+    refusals = sorted(scratch.glob("refusal-*"))
+    if refusals:
+        reason = refusals[0].read_text(encoding="utf-8")
+        # Rank 0 writes its own into the status, and knows when the folder is another run's. When another rank alone
+        # has one, rank 0 has only seen a connection break.
+        if refusals[0].name != "refusal-0":
+            record_failure(folder, reason)
+        raise RelayedError(reason)
+
+
+def _outcome(folder: Path, code: int, reason: str) -> RunResult:
     status = read_status(folder)
     state = "" if status is None else status.state
-    if received:
-        raise Interrupted(received)
     if code == 0 and state == COMPLETED:
         return read_result(folder)
     if code == 0 and state == INTERRUPTED:
         raise Interrupted(signal.SIGTERM)
-    if code == 0 and state == FAILED and status is not None:
-        raise RelayedError(status.reason)
     if state not in (COMPLETED, FAILED):
         record_failure(folder, reason)
     raise RanksFailedError(reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -97,10 +99,11 @@ def test_mistake_in_the_ranks_is_one_message(command: Command, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, cache: Path, *arguments: str, sweep: bool = False) -> subprocess.Popen[str]:
     environment = os.environ | {CACHE: str(cache)}
+    mode = ["-m", f"hydra.sweep.dir={folder}"] if sweep else [f"hydra.run.dir={folder}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "imdb_lightning", *LONG, *arguments, f"hydra.run.dir={folder}"],
+        [sys.executable, "-m", "imdb_lightning", *mode, *LONG, *arguments],
         env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
 
@@ -111,6 +114,72 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def listening(pids: list[int]) -> set[str]:
+    """Addresses at which processes wait for TCP connections, as the kernel lists them."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                inodes.add(str(link.readlink()))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                # Four bytes at a time in the machine's order.
+                packed = b"".join(
+                    words[i : i + 4][:: 1 if sys.byteorder == "big" else -1] for i in range(0, len(words), 4)
+                )
+                found.add(str(ipaddress.ip_address(packed)))
+    return found
+
+
+def listening_while_it_runs(process: subprocess.Popen[str]) -> set[str]:
+    seen: set[str] = set()
+    while process.poll() is None:
+        seen |= listening(family(process.pid))
+    return seen
+
+
+def test_what_listens_is_found() -> None:
+    with socket.create_server(("0.0.0.0", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        assert {"0.0.0.0", "::1"} <= listening([os.getpid()])
+
+
+@pytest.mark.parametrize("kind", ["sweep", "restarted run"])
+def test_nothing_of_a_run_listens_beyond_this_machine(kind: str, cache: Path, tmp_path: Path) -> None:
+    """torchrun's own rendezvous listens on all addresses, and unpickles what anyone sends."""
+    short = [*ddp(2), "trainer.max_epochs=6", "trainer.max_restarts=2"]
+    if kind == "sweep":
+        process = start(tmp_path, cache, *short, "seed=0,1", sweep=True)
+    else:
+        process = start(tmp_path / "run", cache, *short)
+        wait_for_checkpoint(tmp_path / "run", process)
+        os.kill(family(process.pid)[-1], signal.SIGKILL)
+    seen = listening_while_it_runs(process)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert seen  # The ranks themselves, to each other.
+    assert all(ipaddress.ip_address(address).is_loopback for address in seen), seen
+
+
+def test_mistake_of_one_rank_alone_is_one_message(command: Command, tmp_path: Path) -> None:
+    """Rank 0 only sees a connection break."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    from imdb_lightning import config\n"
+        "    from imdb_lightning.errors import UserError\n"
+        "    def load(path):\n"
+        "        raise UserError('data.path', 'a file on this machine', 'none', 'Copy it.')\n"
+        "    config.load = load\n"
+    )
+    answer = command(tmp_path, *DATA, *ddp(2), "hydra.run.dir=run", PYTHONPATH=str(tmp_path))
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1] == "data.path: expected a file on this machine, but got none. Copy it."
 
 
 @pytest.mark.parametrize(
