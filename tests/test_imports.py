@@ -16,7 +16,7 @@ LEVELS = [
     {"config", "results", "gpus"},
     {"run_folder", "plots", "slurm"},
     {"data.bags", "data.vocabulary", "data.cache", "data.download", "data.readers"},
-    {"data.splits", "data.sampling", "data.tokens"},
+    {"data.splits", "data.sampling", "data.tokens", "data.npz"},
     {"data.imdb", "data.packaged", "data.synthetic", "data.text"},
     {"model.multi_hot", "model.objective", "model.optimizer", "model.metrics"},
     {"model.network"},

@@ -1,4 +1,4 @@
-"""Keras's IMDB reviews: found, read without running code, put in Keras's order, and made into bags once.
+"""Keras's IMDB reviews: found, put in Keras's order, and made into bags once.
 
 What this does not do: guess. A file that is named must be there; only when none is named do the cache, the
 download and, offline, the packaged reviews follow one another.
@@ -7,13 +7,9 @@ download and, offline, the packaged reviews follow one another.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
-import os
-import pickle
-import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +18,7 @@ from imdb_lightning.data import packaged
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
+from imdb_lightning.data.npz import count_reviews, read_reviews
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
 from imdb_lightning.errors import UserError
@@ -49,11 +46,11 @@ def check_settings(path: str | None, word_index: str | None, validation_size: in
     for key, name in (("data.path", path), ("data.word_index", word_index)):
         if name and not Path(name).is_file():
             raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
-    reviews = _count_reviews(Path(path)) if path else REVIEWS
+    reviews = count_reviews(Path(path)) if path else REVIEWS
     if validation_size >= reviews:
         raise UserError(
             "data.validation_size", f"fewer than the {reviews} training reviews", validation_size,
-            "Try data.validation_size=10000.",
+            f"Try data.validation_size={max(1, reviews * 2 // 5)}.",
         )  # fmt: skip
 
 
@@ -113,21 +110,14 @@ def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int
         word ranks int32 `[N]`, review lengths int64 `[R]`, labels uint8 `[R]`.
 
     Raises:
-        UserError: the file is damaged, or it holds something that only running code could read.
+        UserError: see `npz.read_reviews`.
     """
-    try:
-        with zipfile.ZipFile(npz) as archive:
-            reviews = _read_array(archive, f"x_{split}.npy")
-            labels = _read_array(archive, f"y_{split}.npy")
-        lengths = np.fromiter(map(len, reviews), np.int64, len(reviews))
-        ranks = np.fromiter(itertools.chain.from_iterable(reviews), np.int32, int(lengths.sum()))
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, TypeError, OverflowError, pickle.PickleError) as error:
-        raise _damaged(npz, error) from error
+    ranks, lengths, labels = read_reviews(npz, split)
     order = _keras_order(len(lengths), split)
     starts = np.cumsum(lengths) - lengths
     shuffled = lengths[order]
     where = np.repeat(starts[order] - (np.cumsum(shuffled) - shuffled), shuffled) + np.arange(len(ranks))
-    return ranks[where], shuffled, labels[order].astype(np.uint8)
+    return ranks[where], shuffled, labels[order]
 
 
 def _keras_order(rows: int, split: str) -> NDArray[np.int64]:
@@ -165,63 +155,6 @@ def _find_word_index(named: Path | None, npz: Path, cache: Path) -> Path | None:
             error,
         )
         return None
-
-
-# What an array of lists of whole numbers needs from pickle; anything else in the stream is refused.
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    # How Python 3 writes a byte string in the old pickle protocol that the file uses.
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads object arrays of plain values: `np.load(allow_pickle=True)` would run any code in the file."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _ALLOWED[module, name]
-
-
-def _read_array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
-    with archive.open(member) as file:
-        shape, dtype = _read_header(file)
-        array = _ArrayUnpickler(file).load() if dtype.hasobject else np.frombuffer(file.read(), dtype)
-    if not isinstance(array, np.ndarray) or array.shape != shape:
-        raise ValueError(f"{member} is not an array of shape {shape}")
-    return array
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"npy format {version}")
-    shape, _, dtype = readers[version](file)
-    return shape, dtype
-
-
-def _count_reviews(npz: Path) -> int:
-    try:
-        with zipfile.ZipFile(npz) as archive, archive.open("y_train.npy") as file:
-            return int(_read_header(file)[0][0])
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, IndexError) as error:
-        raise _damaged(npz, error) from error
-
-
-def _damaged(npz: Path, error: Exception) -> UserError:
-    accepted = "an npz file with x_train, y_train, x_test and y_test as Keras publishes it"
-    return UserError(os.fspath(npz), accepted, f"{type(error).__name__}: {error}", "Fetch the file again.")
 
 
 def _sha256(file: IO[bytes]) -> str:

@@ -184,6 +184,12 @@ def _build(source: Source, folder: Path) -> None:
     named = {"train": source.train, "validation": source.validation, "test": source.test}
     read = {name: reader.read(paths) for name, paths in named.items() if paths}
     reader.report_bad_rows()
+    for name, split in read.items():
+        if not len(split.labels):
+            files = ", ".join(map(str, named[name]))
+            raise UserError(
+                f"data.{name}", "files with at least one labelled review", f"none in {files}", "Name others."
+            )
     splits = _cut(source, read["train"]) | {name: read[name] for name in read if name != "train"}
     with words.open("rb") as file:
         index = _word_index(source, reader.numbers, file.fileno(), splits["train"])

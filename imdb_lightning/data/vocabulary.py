@@ -23,6 +23,8 @@ START_ID = 1
 RARE_ID = 2
 FIRST_ID = 3
 """What is added to a rank to give an id."""
+MAX_RANK = 2**31 - 4
+"""The largest rank whose id is an int32."""
 
 WordIndex = Mapping[str, int]
 
@@ -116,8 +118,13 @@ def load_word_index(path: Path) -> dict[str, int]:
     """
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(path, "a JSON object of words and ranks", f"no JSON ({error})", "Fetch it again.") from error
-    if not isinstance(index, dict) or not all(isinstance(rank, int) and rank >= 1 for rank in index.values()):
+    if not isinstance(index, dict):
         raise UserError(path, "a JSON object of words and ranks from 1", "other JSON", "Fetch it again.")
+    for word, rank in index.items():
+        # Not isinstance: true and false are no ranks.
+        if type(rank) is not int or not 1 <= rank <= MAX_RANK:
+            accepted = f"ranks of words, whole numbers from 1 to {MAX_RANK}"
+            raise UserError(f"{path}, {word!r}", accepted, repr(rank)[:100], "Mend it, or fetch it again.")
     return index
