@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.data.cache import WHOLE_BYTES, Pieces
+
 Ids = NDArray[np.int32]
 
 # Keeps `row * num_words + id` of one chunk within uint32, and the chunk's working memory within 200 MB.
@@ -32,22 +34,25 @@ class Bags:
         ids: int32 `[N]`, sorted and distinct within each bag.
         offsets: int64 `[R + 1]`; bag `r` is `ids[offsets[r]:offsets[r + 1]]`.
         labels: uint8 `[R]`, 0 or 1.
+        pieces: checks a large file that the ids are mapped from; None: they need no check.
     """
 
     ids: Ids
     offsets: NDArray[np.int64]
     labels: NDArray[np.uint8]
+    pieces: Pieces | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def part(self, start: int, stop: int) -> Bags:
         """The bags from row `start` to before row `stop`, sharing memory."""
-        return Bags(self.ids, self.offsets[start : stop + 1], self.labels[start:stop])
+        return Bags(self.ids, self.offsets[start : stop + 1], self.labels[start:stop], self.pieces)
 
     def span(self, start: int, stop: int) -> tuple[Ids, Ids]:
         """A batch of neighbouring rows: ids `[n]`, sharing memory, and offsets int32 `[B + 1]` from 0."""
         offsets = self.offsets[start : stop + 1]
+        self._check(offsets[:1], offsets[-1:])
         return self.ids[offsets[0] : offsets[-1]], (offsets - offsets[0]).astype(np.int32)
 
     def take(self, rows: NDArray[np.integer[Any]]) -> tuple[Ids, Ids]:
@@ -58,13 +63,18 @@ class Bags:
             >>> bags.take(np.array([2, 1, 0]))
             (array([2, 1, 4], dtype=int32), array([0, 1, 1, 3], dtype=int32))
         """
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
+        starts, stops = self.offsets[rows], self.offsets[rows + 1]
+        self._check(starts, stops)
+        lengths = stops - starts
         offsets = np.zeros(len(rows) + 1, np.int32)
         np.cumsum(lengths, out=offsets[1:])
         # Where each id of the batch lies: counting up from its bag's start.
         where = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return self.ids[where], offsets
+
+    def _check(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        if self.pieces is not None and self.pieces.left:
+            self.pieces.check(len(_header(0)) + 4 * starts, len(_header(0)) + 4 * stops)
 
 
 def multi_hot(ids: Ids, offsets: Ids, num_words: int) -> NDArray[np.float32]:
@@ -121,6 +131,11 @@ class BagsWriter:
 
     def append(self, ids: Ids, lengths: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> None:
         """Adds reviews: ids int32 `[N]` with repetitions, lengths `[R]`, labels `[R]` of 0 and 1."""
+        # An id or label out of range would move words into other reviews, and train on, without a word.
+        assert len(lengths) == len(labels), "a label for each review"
+        assert len(ids) == lengths.sum(), "the reviews' lengths add up"
+        assert not len(ids) or (ids.min() >= 0 and ids.max() < self._num_words), "ids are columns"
+        assert not len(labels) or (labels.min() >= 0 and labels.max() <= 1), "labels are 0 or 1"
         stops = np.cumsum(lengths)
         first = 0
         while first < len(lengths):
@@ -155,13 +170,15 @@ def _header(count: int) -> bytes:
 
 
 def open_bags(folder: Path, name: str) -> Bags:
-    """Maps what a `BagsWriter` wrote; nothing is read until it is used.
+    """Maps what a `BagsWriter` wrote, in a folder of the cache; no ids are read until they are used.
 
     Copy-on-write, since torch warns of arrays that cannot be written; nobody writes, so all processes share the pages.
     """
     ids, offsets, labels = (np.load(folder / f"{name}_{part}.npy", mmap_mode="c") for part in _PARTS)
     # Plain arrays over the same map: indexing a np.memmap costs a Python call each time.
-    return Bags(np.asarray(ids), np.asarray(offsets), np.asarray(labels))
+    path = folder / f"{name}_ids.npy"
+    pieces = Pieces(path) if path.stat().st_size > WHOLE_BYTES else None
+    return Bags(np.asarray(ids), np.asarray(offsets), np.asarray(labels), pieces)
 
 
 _PARTS = ("ids", "offsets", "labels")
