@@ -18,7 +18,7 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning import config as settings
+from imdb_lightning.config_file import load_config
 from imdb_lightning.errors import UserError
 from imdb_lightning.results import (
     COMPLETED,
@@ -103,7 +103,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     members: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         if run.result is not None:
-            config = asdict(settings.load(run.folder / CONFIG)) | {"seed": None, "name": None}
+            config = asdict(load_config(run.folder / CONFIG)) | {"seed": None, "name": None}
             members.setdefault(tuple(_flatten(config)), []).append(run)
     groups = []
     for key, group in members.items():

@@ -10,21 +10,19 @@ OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from imdb_lightning.data_config import DATA_SCHEMAS, DataConfig
-from imdb_lightning.errors import MAX_SEED, UserError, check_choice, check_real, check_whole
+from imdb_lightning.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+MAX_THREADS = 1024
 MONITORS = {"val/loss": "min", "val/accuracy": "max"}
 
 
@@ -35,7 +33,7 @@ class ModelConfig:
     name: str
     """Names the run's folder and its rows in tables."""
     hidden_units: list[int]
-    """Units of each hidden layer, first to last; at least one layer, each at least 1."""
+    """Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1."""
     activation: str
     """After each hidden layer: one of `ACTIVATIONS`."""
     loss: str
@@ -52,9 +50,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise UserError("model.name", "a name without '/'", repr(self.name), "It becomes a folder's name.")
-        if not self.hidden_units or min(self.hidden_units) < 1:
+        if not self.hidden_units or min(self.hidden_units) < 1 or max(self.hidden_units) > MAX_SIZE:
             raise UserError(
-                "model.hidden_units", "a list of whole numbers, each at least 1", list(self.hidden_units),
+                "model.hidden_units", f"a list of whole numbers, each from 1 to {MAX_SIZE}", list(self.hidden_units),
                 "Try model.hidden_units=[16].",
             )  # fmt: skip
         check_choice("model.activation", self.activation, ACTIVATIONS)
@@ -86,7 +84,7 @@ class TrainerConfig:
     deterministic: bool
     """Refuse operations whose result may differ from run to run."""
     threads: int
-    """CPU threads of each process, at least 1; bits may differ between different numbers of them."""
+    """CPU threads of each process, from 1 to 1,024; bits may differ between different numbers of them."""
     max_epochs: int
     """Epochs at most, at least 1."""
     flags: dict[str, Any]
@@ -106,7 +104,7 @@ class TrainerConfig:
             )
         check_whole("trainer.max_restarts", self.max_restarts, 0, 2)
         check_choice("trainer.precision", self.precision, PRECISIONS)
-        check_whole("trainer.threads", self.threads, 1, 1)
+        check_whole("trainer.threads", self.threads, 1, 1, MAX_THREADS)
         check_whole("trainer.max_epochs", self.max_epochs, 1, 20)
         if self.accelerator == "cpu" and self.precision == "16-mixed":
             raise UserError(
@@ -196,21 +194,3 @@ def parse(values: DictConfig) -> Config:
     config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     assert isinstance(config, Config)
     return config
-
-
-def load(path: Path) -> Config:
-    """Reads the `config.yaml` of a run.
-
-    Raises:
-        UserError: the file is missing, or it holds something else.
-    """
-    if not path.is_file():
-        raise UserError(path, "the settings of a run", "no such file", "Name a run's folder.")
-    try:
-        values = OmegaConf.load(path)
-        if not isinstance(values, DictConfig):
-            raise TypeError("it is no mapping")
-        return parse(values)
-    except (YAMLError, OmegaConfBaseException, KeyError, TypeError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(path, "the settings of a run", f"other content ({text})", "Name a run's folder.") from error

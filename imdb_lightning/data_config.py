@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from imdb_lightning.errors import MAX_SEED, UserError, check_choice, check_real, check_whole
+from imdb_lightning.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
 
 LAYOUTS = ("sparse", "dense")
 OFFLINE = ("fallback", "error")
@@ -21,7 +21,7 @@ class DataConfig:
     cache_dir: str | None
     """Folder for downloads and prepared data; null: the user's cache folder."""
     num_words: int
-    """Width of the multi-hot input; ids from this on become id 2. At least 4, as 0 to 3 are reserved."""
+    """Width of the multi-hot input; ids from this on become id 2. From 4, as 0 to 3 are reserved, to 2**31 - 1."""
     train_size: int | None
     """Train on only the first so many training reviews, at least 1; null: on all."""
     batch_size: int
@@ -30,7 +30,7 @@ class DataConfig:
     """`sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results."""
 
     def __post_init__(self) -> None:
-        check_whole("data.num_words", self.num_words, 4, 10_000)
+        check_whole("data.num_words", self.num_words, 4, 10_000, MAX_SIZE)
         if self.train_size is not None:
             check_whole("data.train_size", self.train_size, 1, 15_000)
         check_whole("data.batch_size", self.batch_size, 1, 512)

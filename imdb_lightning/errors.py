@@ -43,6 +43,8 @@ class RelayedError(UserError):
 
 
 MAX_SEED = 2**32 - 1
+MAX_SIZE = 2**31 - 1
+"""Of anything that is counted by an int32, as word ids are."""
 
 
 def check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning import config as settings
-from imdb_lightning.config import Config
+from imdb_lightning.config_file import load_config
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.datamodule import build_datamodule
+from imdb_lightning.data.cache import own_cache
+from imdb_lightning.data.datamodule import find_splits
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
-from imdb_lightning.data.splits import Splits, TextsOf
-from imdb_lightning.data.vocabulary import RARE_ID, WordIndex, word_ids
+from imdb_lightning.data.splits import Splits
+from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
 from imdb_lightning.errors import UserError
 from imdb_lightning.evaluation import Scores, all_metrics, best_threshold, confusion, score
 from imdb_lightning.inference import LABELS, load_network, load_run
 from imdb_lightning.report import draw_test
-from imdb_lightning.results import CONFIG, RunResult, read_result, write_predictions, write_text
+from imdb_lightning.results import CONFIG, VOCABULARY, read_result, write_predictions, write_text
+from imdb_lightning.run_folder import refuse_links
 
 _SHOWN = 160
 """Characters of a wrong review on the terminal; `evaluation.json` has all of it."""
@@ -50,6 +52,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--text-column", default="text", help="of FILE (default: text)")
     parser.add_argument("--label-column", default="label", help="of FILE (default: label)")
     parser.add_argument("--labels", nargs=2, default=LABELS, metavar=("NEGATIVE", "POSITIVE"), help="names in FILE")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="that holds the run's reviews (default: your own)")
     parser.add_argument(
         "--output", type=Path, help="folder to write (default: RUN/evaluation/test, or .../FILE's name)"
     )
@@ -58,46 +61,40 @@ def _parse() -> argparse.Namespace:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    config, result = settings.load(arguments.run / CONFIG), read_result(arguments.run)
+    config, result = load_config(arguments.run / CONFIG), read_result(arguments.run)
     network = load_network(arguments.run, config)
     torch.set_num_threads(config.trainer.threads)
-    own = _own_splits(config, result)
+    cache = arguments.cache or own_cache()
+    own = find_splits(cache, result.data, config.data.num_words)
     if arguments.data is not None:
         files = find_files("--data", arguments.data)
         name, (texts, bags) = files[0].name.partition(".")[0], _read(files, arguments)
         scores = score(network, config, bags, world_size=1)
-    elif isinstance(own, Splits):
-        name, texts = "test", own.test_texts or _words_of_bags(own.test, own.word_index, config.data.num_words)
+    elif own is not None:
+        name, texts = "test", _texts_of(own, arguments.run, config.data.num_words)
         scores = score(network, config, own.test, result.world_size)
     else:
-        raise UserError(arguments.run, "a run whose own reviews are here", own, "Name others with --data FILE.")
+        # A stranger's settings may name any file, and any folder as the cache: neither is touched.
+        trained_with = config.data.cache_dir or "DIR"
+        remedy = f"Name other reviews with --data FILE, or the cache that it was trained with: --cache {trained_with}"
+        raise UserError(arguments.run, f"a run whose reviews are in the cache {cache}", "no such reviews", remedy)
     record: dict[str, object] = {"metrics": all_metrics(scores), "confusion": confusion(scores)}
-    if isinstance(own, Splits):
+    if own is not None:
         record["threshold"] = _threshold(score(network, config, own.validation, result.world_size), scores)
     rows = _most_wrong(scores, arguments.wrong)
     wrong = [
         {"row": row, "label": int(scores.labels[row]), "probability": float(scores.probabilities[row]), "text": text}
         for row, text in zip(rows, texts(rows), strict=True)
     ]
-    folder = arguments.output or arguments.run / "evaluation" / name
+    folder = arguments.output
+    if folder is None:
+        folder = arguments.run / "evaluation" / name
+        refuse_links(arguments.run, "evaluation", f"evaluation/{name}")
     _write(folder, f"{config.name}: {name} reviews", scores, record | {"most_wrong": wrong})
     _print(folder, record, wrong)
 
 
-def _own_splits(config: Config, result: RunResult) -> Splits | str:
-    """The reviews that the run saw, or why they are not to be had."""
-    try:
-        datamodule = build_datamodule(config.data, config.seed)
-        datamodule.setup()
-    except UserError as error:
-        return str(error)
-    theirs = result.data["sha256"]
-    if datamodule.splits.sha256 != theirs:
-        return f"{datamodule.splits.source} with sha256 {datamodule.splits.sha256} instead of {theirs}"
-    return datamodule.splits
-
-
-def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[TextsOf, Bags]:
+def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[Callable[[list[int]], list[str]], Bags]:
     bad: list[Row] = []
     rows = list(labelled_rows(files, arguments.text_column, arguments.label_column, arguments.labels, bad))
     if bad or not rows:
@@ -109,13 +106,15 @@ def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[TextsOf, Ba
     return lambda chosen: [texts[row] for row in chosen], Bags(ids, offsets.astype(np.int64), labels)
 
 
-def _words_of_bags(bags: Bags, word_index: WordIndex | None, num_words: int) -> TextsOf:
-    """What is left of a review in its bag, where there is no text: its words, each once, the rarest first."""
-    words = {identity: word for word, identity in word_ids(word_index or {}, num_words).items() if identity != RARE_ID}
+def _texts_of(splits: Splits, run: Path, num_words: int) -> Callable[[list[int]], list[str]]:
+    """Gives test reviews as text: raw where that is to be had, else the words of their bags, the rarest first."""
 
     def texts(rows: list[int]) -> list[str]:
-        bags_of_rows = [bags.span(row, row + 1)[0][::-1].tolist() for row in rows]
-        return [" ".join(words[i] for i in bag if i in words) for bag in bags_of_rows]
+        raw = [None] * len(rows) if splits.test_texts is None else splits.test_texts(rows)
+        index = load_word_index(run / VOCABULARY) if (run / VOCABULARY).is_file() else {}
+        words = {identity: word for word, identity in word_ids(index, num_words).items() if identity != RARE_ID}
+        bags = [splits.test.span(row, row + 1)[0][::-1].tolist() for row in rows]
+        return [text or " ".join(words[i] for i in bag if i in words) for text, bag in zip(raw, bags, strict=True)]
 
     return texts
 

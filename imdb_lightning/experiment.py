@@ -183,6 +183,7 @@ def _describe_data(datamodule: ReviewDataModule) -> dict[str, object]:
     return {
         "source": splits.source,
         "sha256": splits.sha256,
+        "prepared": splits.prepared,
         "num_words": datamodule.num_words,
         "train": len(splits.train),
         "validation": len(splits.validation),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from imdb_lightning import config as settings
+from imdb_lightning.config_file import load_config
 from imdb_lightning.errors import UserError
 from imdb_lightning.inference import load_network
 from imdb_lightning.model.network import SentimentNetwork
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/model.onnx)")
     arguments = parser.parse_args()
     try:
-        network = load_network(arguments.run, settings.load(arguments.run / CONFIG))
+        network = load_network(arguments.run, load_config(arguments.run / CONFIG))
         content = to_onnx(network)
         difference = compare(network, content)
     except UserError as error:

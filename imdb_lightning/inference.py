@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from imdb_lightning import config as settings
 from imdb_lightning.config import Config
+from imdb_lightning.config_file import load_config
 from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.data_config import TextDataConfig
@@ -145,7 +145,7 @@ def load_run(path: str | Path) -> SavedRun:
         ```
     """
     folder = Path(path)
-    config = settings.load(folder / CONFIG)
+    config = load_config(folder / CONFIG)
     for name in (WEIGHTS, VOCABULARY):
         if not (folder / name).is_file():
             remedy = "Name the folder of a finished run whose data has a word index."
@@ -160,10 +160,22 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
         UserError: the weights are missing, damaged, or of another network.
     """
     model, path = config.model, folder / WEIGHTS
-    network = SentimentNetwork(config.data.num_words, model.hidden_units, model.activation, model.dropout)
     try:
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            slices = [(name, file.get_slice(name)) for name in names]
+            found = {name: (part.get_dtype(), part.get_shape()) for name, part in slices}
+        # A stranger's settings may ask for any size: it is held against the file's header before memory is taken.
+        if len(found) != 2 * len(model.hidden_units) + 2:
+            raise ValueError(f"{len(found)} arrays for {len(model.hidden_units)} hidden layers")
+        with torch.device("meta"):
+            network = SentimentNetwork(config.data.num_words, model.hidden_units, model.activation, model.dropout)
+        expected = {name: ("F32", list(weight.shape)) for name, weight in network.state_dict().items()}
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise ValueError(f"{name} is {found.get(name)} instead of {expected.get(name)}")
+        network.load_state_dict(load_file(path), assign=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise UserError(path, "the weights of this run's network", text, "Name a finished run's folder.") from error
     return network.eval()

@@ -30,6 +30,8 @@ LOG = "train.log"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.json"
 CHECKPOINT = "checkpoints/last.ckpt"
+TRAIN, VALIDATION = "train", "validation"
+"""Folders of TensorBoard events: two runs to it, as it overlays runs whose tags are equal."""
 
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 """The states of a run."""
@@ -83,7 +85,8 @@ class RunResult:
         world_size: processes.
         precision: as the settings name it.
         seconds: `start`, `data`, `fit`, `test`, `report` and `total`.
-        data: `source`, `sha256`, `num_words`, and the reviews in `train`, `validation` and `test`.
+        data: `source`, `sha256`, `prepared` (its folder in the cache), `num_words`, and the reviews in `train`,
+            `validation` and `test`.
         provenance: `git` commit or null, `python`, `torch`, `lightning`, `command` and `host`.
         schema: version of this format.
     """

@@ -15,12 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from imdb_lightning.config import Config
+from imdb_lightning.config_file import read_values
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted
 from imdb_lightning.results import (
+    CHECKPOINT,
     COMPLETED,
     CONFIG,
     FAILED,
@@ -28,6 +30,8 @@ from imdb_lightning.results import (
     LOG,
     RUNNING,
     STATUS,
+    TRAIN,
+    VALIDATION,
     RunResult,
     Status,
     now,
@@ -45,6 +49,7 @@ LOGGERS = {
     "py.warnings": logging.WARNING,
 }
 """Whose messages are the run's, and from which level on."""
+_ABSENT = object()
 LOCK = ".lock"
 LOCK_SECONDS = 20
 """How long to wait for a killed run's last process to be gone."""
@@ -68,13 +73,11 @@ def finished_result(config: Config, folder: Path) -> RunResult | None:
     before = folder / CONFIG
     if not before.is_file():
         return None
-    theirs, ours = OmegaConf.load(before), OmegaConf.create(_settings(config))
-    if theirs != ours:
-        keys = [
-            key for key in _keys(ours) | _keys(theirs) if OmegaConf.select(theirs, key) != OmegaConf.select(ours, key)
-        ]
+    saved, wanted = _flatten(read_values(before)), _flatten(_settings(config))
+    differing = [key for key in saved.keys() | wanted.keys() if saved.get(key, _ABSENT) != wanted.get(key, _ABSENT)]
+    if differing:
         raise OtherRunError(
-            folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(keys)),
+            folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(differing)),
             "Name another hydra.run.dir or hydra.sweep.dir.",
         )  # fmt: skip
     status = read_status(folder)
@@ -98,6 +101,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
             yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder, LOCK, LOG, TRAIN, VALIDATION, Path(CHECKPOINT).parent)
     with _locked(folder):
         write_settings(config, folder)
         status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
@@ -113,6 +117,24 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
                 write_json(folder / STATUS, ended)
                 raise
         write_json(folder / STATUS, dataclasses.replace(status, state=COMPLETED, end=now(), last_epoch=epochs()))
+
+
+def refuse_links(folder: Path, *names: str | Path) -> None:
+    """Refuses to write through links in a run's folder: a folder from elsewhere could have them point to any file.
+
+    Files that are written beside their place and renamed need no check: the new file takes the link's place.
+
+    Args:
+        folder: the run's.
+        names: of files that are appended to and of folders that are written to, relative to the folder.
+
+    Raises:
+        UserError: one is a link.
+    """
+    for name in names:
+        if (folder / name).is_symlink():
+            accepted, remedy = "a file or folder of the run's own", "Remove the link, or name another folder."
+            raise UserError(folder / name, accepted, "a link", remedy)
 
 
 def write_settings(config: Config, folder: Path) -> None:
@@ -152,11 +174,13 @@ def _settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def _keys(values: object, prefix: str = "") -> set[str]:
-    """Dotted keys of all values."""
-    if not isinstance(values, DictConfig):
-        return {prefix.rstrip(".")}
-    return {key for name in map(str, values) for key in _keys(values._get_node(name), f"{prefix}{name}.")}
+def _flatten(values: object, prefix: str = "") -> dict[str, object]:
+    """Nested settings by dotted key; a list is one value, an empty mapping is the value of its own key."""
+    if not isinstance(values, dict) or not values:
+        return {prefix.rstrip("."): values}
+    return {
+        key: value for name, nested in values.items() for key, value in _flatten(nested, f"{prefix}{name}.").items()
+    }
 
 
 @contextmanager

@@ -11,9 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from imdb_lightning.callbacks import History
-
-TRAIN, VALIDATION = "train", "validation"
-"""Two runs to TensorBoard: it overlays runs whose tags are equal."""
+from imdb_lightning.results import TRAIN, VALIDATION
 
 
 class TensorBoardCurves(pl.Callback):

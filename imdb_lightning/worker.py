@@ -13,8 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imdb_lightning import config as settings
 from imdb_lightning.config import TrainerConfig
+from imdb_lightning.config_file import load_config
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted, SignalWatch
 from imdb_lightning.ranks import SCRATCH, join_ranks, relay_refusal
@@ -37,7 +37,7 @@ def main() -> None:
 
         def run() -> None:
             try:
-                config = settings.load(folder / CONFIG)
+                config = load_config(folder / CONFIG)
                 _join_group(config.trainer)
                 experiment.run(config, folder, started)
             except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_confusion_matrix, binary_f1_score
 
+from imdb_lightning.data.vocabulary import tokenize
 from imdb_lightning.evaluation import best_threshold
 from imdb_lightning.inference import load_run
 from tests.conftest import Command
@@ -70,17 +72,56 @@ def test_other_reviews(
 
 
 @pytest.mark.slow
-def test_run_whose_reviews_are_gone(command: Command, trained: Path, labelled_csv: Path, tmp_path: Path) -> None:
-    moved = labelled_csv.rename(labelled_csv.with_suffix(".moved"))
-    try:
-        answer = command(tmp_path, str(trained), module="imdb_lightning.evaluate")
-        assert answer.returncode == 2
-        assert "expected a run whose own reviews are here, but got data.train: expected an existing" in answer.stderr
-        shown = tmp_path / "other.csv"
-        shown.write_bytes(moved.read_bytes())
-        assert "threshold" not in evaluate(command, trained, tmp_path / "out", f"--data={shown}")
-    finally:
-        moved.rename(labelled_csv)
+def test_run_whose_files_are_gone_is_tested_on_the_prepared_reviews(
+    command: Command, labelled_csv: Path, tmp_path: Path
+) -> None:
+    reviews = tmp_path / "mine.csv"
+    reviews.write_bytes(labelled_csv.read_bytes())
+    arguments = ["data=text", f"data.train={reviews}", "data.num_words=50", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    assert command(tmp_path, *arguments).returncode == 0
+    run = tmp_path / "run"
+    whole = evaluate(command, run, tmp_path / "whole")
+    reviews.unlink()
+    gone = evaluate(command, run, tmp_path / "gone")
+    assert gone["metrics"] == whole["metrics"]
+    assert {**gone, "most_wrong": []} == {**whole, "most_wrong": []}
+    for review, complete in zip(gone["most_wrong"], whole["most_wrong"], strict=True):
+        # What is left are the words of its bag.
+        assert set(review["text"].split()) <= set(tokenize(complete["text"]))
+
+
+@pytest.mark.slow
+def test_nothing_that_the_settings_name_is_touched(command: Command, trained: Path, tmp_path: Path) -> None:
+    """A run from elsewhere, whose settings name a file and a cache of this machine."""
+    run, secret = tmp_path / "run", tmp_path / "secret.csv"
+    shutil.copytree(trained, run)
+    os.mkfifo(secret)  # Reading it would wait for ever.
+    settings = (run / "config.yaml").read_text().splitlines()
+    named = {"  cache_dir:": tmp_path / "made", "  train:": secret, "  test:": secret, "  vocabulary:": secret}
+    lines = [next((f"{key} {path}" for key, path in named.items() if line.startswith(key)), line) for line in settings]
+    (run / "config.yaml").write_text("\n".join(lines) + "\n")
+    answer = command(tmp_path, str(run), module="imdb_lightning.evaluate", IMDB_LIGHTNING_CACHE=str(tmp_path / "own"))
+    assert answer.returncode == 2
+    assert "expected a run whose reviews are in the cache" in answer.stderr
+    assert f"--cache {tmp_path / 'made'}" in answer.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "secret.csv"}
+    evaluate(command, run, tmp_path / "out")  # The same reviews in one's own cache will do.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["evaluation", "evaluation/test"])
+def test_links_in_the_folder_are_not_written_through(
+    name: str, command: Command, trained: Path, tmp_path: Path
+) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(trained, run)
+    outside.mkdir()
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).symlink_to(outside)
+    answer = command(tmp_path, str(run), module="imdb_lightning.evaluate")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"{run / name}: expected a file or folder of the run's own, but got a link")
+    assert list(outside.iterdir()) == []
 
 
 @pytest.mark.slow

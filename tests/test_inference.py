@@ -88,7 +88,7 @@ def test_damaged_folder_is_refused_by_the_file(name: str, damage: str, trained: 
     assert str(refused.value).startswith(f"{path}: expected ")
 
 
-def test_nothing_is_unpickled(trained: Path, labelled_csv: Path, tmp_path: Path) -> None:
+def test_nothing_is_unpickled(trained: Path, labelled_csv: Path, cache: Path, tmp_path: Path) -> None:
     """Python tells an audit hook of every name that unpickling looks up."""
     program = f"""
 import runpy, sys
@@ -99,7 +99,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 for module, *arguments in (
     ("predict", "{labelled_csv}", "--explain", "--output", "answers.csv"),
-    ("evaluate", "--output", "own"),
+    ("evaluate", "--output", "own", "--cache", "{cache}"),
     ("evaluate", "--data", "{labelled_csv}", "--output", "other"),
     ("export", "--output", "model.onnx"),
 ):

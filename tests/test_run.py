@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
 
-from imdb_lightning.config import load
+from imdb_lightning.config_file import load_config
 from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.data.datamodule import build_datamodule
 from imdb_lightning.run_folder import LOCK
@@ -87,7 +87,7 @@ def predictions_of(run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bags_tested_by(run: Path) -> Bags:
-    datamodule = build_datamodule(load(run / "config.yaml").data, seed=0)
+    datamodule = build_datamodule(load_config(run / "config.yaml").data, seed=0)
     datamodule.setup()
     return datamodule.splits.test
 
@@ -134,7 +134,7 @@ def test_test_metrics_follow_from_the_predictions(run: Path) -> None:
 
 
 def test_predictions_follow_from_the_saved_weights(run: Path) -> None:
-    config, bags = load(run / "config.yaml"), bags_tested_by(run)
+    config, bags = load_config(run / "config.yaml"), bags_tested_by(run)
     labels, probabilities = predictions_of(run)
     np.testing.assert_array_equal(labels, bags.labels)
     saved = load_file(run / "model.safetensors")

@@ -36,13 +36,18 @@ WHOLE_BYTES = 64 << 20
 """Up to this size a file is checked whole when its folder is opened, in some 15 ms."""
 
 
+def own_cache() -> Path:
+    """The user's own cache folder: what IMDB_LIGHTNING_CACHE names, else the system's place for caches. Not made."""
+    return Path(os.environ.get("IMDB_LIGHTNING_CACHE") or platformdirs.user_cache_dir("imdb_lightning"))
+
+
 def cache_folder(chosen: str | None) -> Path:
-    """The folder for downloads and prepared data: the chosen one, or the user's cache folder.
+    """The folder for downloads and prepared data: the chosen one, or the user's own.
 
     Raises:
         UserError: it cannot be made or written to.
     """
-    folder = Path(chosen or platformdirs.user_cache_dir("imdb_lightning"))
+    folder = Path(chosen) if chosen else own_cache()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
+from imdb_lightning.data import packaged, text
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.cache import cache_folder
+from imdb_lightning.data.cache import cache_folder, find_damage
 from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.readers import find_files
 from imdb_lightning.data.sampling import BatchLoader, EpochOrder
-from imdb_lightning.data.splits import Splits
+from imdb_lightning.data.splits import Splits, TextsOf, open_splits
 from imdb_lightning.data.synthetic import load_synthetic
 from imdb_lightning.data.text import Source, load_text
 from imdb_lightning.data_config import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
@@ -149,6 +152,35 @@ def build_datamodule(config: DataConfig, seed: int) -> ReviewDataModule:
         seed=config.seed,
     )
     return ReviewDataModule(load, config.num_words, config.batch_size, config.layout, seed)
+
+
+def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits | None:
+    """The reviews of an earlier run, if the cache still holds them; nothing is read or built outside of it.
+
+    Args:
+        cache: the cache folder.
+        data: `data` of the run's `results.json`, which may be a stranger's.
+        num_words: width of the network's input.
+
+    Returns:
+        The splits, without a word index; None: they are not there, damaged, or others.
+    """
+    key, validation = str(data.get("prepared")), data.get("validation")
+    # A key, and no path out of the cache.
+    if not re.fullmatch(r"[a-z]+-v[0-9]+-[0-9a-f-]+", key) or not isinstance(validation, int) or validation < 1:
+        return None
+    folder = cache / key
+    if find_damage(folder) is not None:
+        return None
+    texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}
+    splits = open_splits(
+        folder, validation, None,
+        word_index=None, source=str(data.get("source")), sha256=None, test_texts=texts_of.get(key.partition("-")[0]),
+    )  # fmt: skip
+    for bags in (splits.validation, splits.test):
+        if bags.span(0, len(bags))[0].max(initial=0) >= num_words:
+            return None
+    return splits if len(splits.validation) == validation and len(splits.test) == data.get("test") else None
 
 
 def _text_source(config: TextDataConfig) -> Source:

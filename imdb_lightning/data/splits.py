@@ -16,7 +16,8 @@ DEVELOPMENT = "development"
 TEST = "test"
 """Names of the two written splits; validation reviews come first in `development`, training reviews follow."""
 
-TextsOf = Callable[[list[int]], list[str]]
+TextsOf = Callable[[list[int]], "list[str | None]"]
+"""Raw texts of rows; None where a text is no longer to be had."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Splits:
         word_index: word to rank; None: raw text cannot be predicted.
         source: names the reviews in results.
         sha256: of the file they are from; None: they were generated.
+        prepared: key of the cache's folder that holds them.
         test_texts: gives the raw text of test rows; None: there is none, only bags.
     """
 
@@ -39,6 +41,7 @@ class Splits:
     word_index: WordIndex | None
     source: str
     sha256: str | None
+    prepared: str
     test_texts: TextsOf | None = None
 
 
@@ -92,5 +95,6 @@ def open_splits(
         word_index=word_index,
         source=source,
         sha256=sha256,
+        prepared=folder.name,
         test_texts=test_texts,
     )

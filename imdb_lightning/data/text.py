@@ -15,6 +15,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,20 +93,30 @@ def load_text(cache: Path, source: Source, *, train_size: int | None) -> Splits:
         word_index=load_word_index(folder / _INDEX),
         source=", ".join(path.name for path in source.train),
         sha256=about["sha256"],
-        test_texts=partial(_test_texts, source, folder / _TEST_DIGESTS),
+        test_texts=partial(test_texts, folder),
     )
 
 
-def _test_texts(source: Source, digests: Path, rows: list[int]) -> list[str]:
-    """Finds reviews in the files again, by their digests."""
-    wanted = [row.tobytes() for row in np.load(digests)[rows]]
+def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
+    """Finds test reviews in their files again, by their digests.
+
+    Args:
+        folder: the prepared one, which names the files.
+        rows: of the test split.
+
+    Returns:
+        Their raw texts; None where the files are gone or hold other reviews by now.
+    """
+    about = json.loads((folder / _ABOUT).read_text())
+    wanted = [row.tobytes() for row in np.load(folder / _TEST_DIGESTS)[rows]]
     found: dict[bytes, str] = {}
-    paths = source.test or source.train
-    for text, label in labelled_rows(paths, source.text_column, source.label_column, source.labels, bad=[]):
-        key = digest(text, label)
-        if key in wanted:
-            found[key] = text
-    return [found[key] for key in wanted]
+    with suppress(UserError, OSError):
+        paths = [Path(path) for path in about["test_files"]]
+        for text, label in labelled_rows(paths, about["text_column"], about["label_column"], about["labels"], bad=[]):
+            key = digest(text, label)
+            if key in wanted:
+                found[key] = text
+    return [found.get(key) for key in wanted]
 
 
 def _paths(source: Source) -> list[Path]:
@@ -205,7 +216,14 @@ def _build(source: Source, folder: Path) -> None:
     content = hashlib.sha256()
     for split in read.values():
         content.update(np.sort(split.digests, order=DIGEST.names).tobytes())
-    about = {"validation": len(splits["validation"].labels), "sha256": content.hexdigest()}
+    about = {
+        "validation": len(splits["validation"].labels),
+        "sha256": content.hexdigest(),
+        "test_files": [str(path.absolute()) for path in source.test or source.train],
+        "text_column": source.text_column,
+        "label_column": source.label_column,
+        "labels": source.labels,
+    }
     (folder / _ABOUT).write_text(json.dumps(about))
 
 

@@ -1,0 +1,94 @@
+"""A run's `config.yaml`, which may be a stranger's: read as plain values, with bounds, and nothing in it resolved.
+
+A run writes no interpolation, no alias and no deep nesting, so none is accepted: `${oc.env:TOKEN}` as a label would put
+a secret into every answer, and a few lines of aliases stand for more values than any memory holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imdb_lightning.config import Config, parse
+from imdb_lightning.errors import UserError
+
+MAX_BYTES = 1 << 17
+"""A run writes some 1,500 bytes, and more when it names many files; so much is parsed in about a second."""
+MAX_DEPTH = 20
+# libyaml's parser where it is there: a hundred times faster.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load_config(path: Path) -> Config:
+    """Reads the settings of a run.
+
+    Raises:
+        UserError: the file is missing, or it holds something else.
+    """
+    values = read_values(path)
+    try:
+        return parse(OmegaConf.create(values))
+    except UserError as error:
+        raise _other_content(path, str(error)) from error
+    except (OmegaConfBaseException, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise _other_content(path, str(error)) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Reads a run's settings as nested plain values, unchecked.
+
+    Raises:
+        UserError: the file is missing, or it holds something else than plain values.
+    """
+    if not path.is_file():
+        raise UserError(path, "the settings of a run", "no such file", "Name a run's folder.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        text = content.decode()
+        _check_structure(text)
+        values = OmegaConf.create(text)
+        if not isinstance(values, DictConfig):
+            raise ValueError("it is no mapping")
+        plain = OmegaConf.to_container(values, resolve=False)
+        assert isinstance(plain, dict), "of a mapping"
+        for value in _strings(plain):
+            if "${" in value:
+                raise ValueError(f"an interpolation: {value}")
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise _other_content(path, str(error)) from error
+    return {str(key): value for key, value in plain.items()}
+
+
+def _check_structure(text: str) -> None:
+    """Refuses aliases and deep nesting before anything is built from them."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"an alias, *{event.anchor}")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels of nesting")
+
+
+def _strings(values: object) -> Iterator[str]:
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield from (*_strings(key), *_strings(value))
+    elif isinstance(values, list):
+        for value in values:
+            yield from _strings(value)
+
+
+def _other_content(path: Path, text: str) -> UserError:
+    remedy = "Name the folder of a run, as a run has written it."
+    return UserError(path, "the settings of a run", f"other content ({' '.join(text.split())[:200]})", remedy)
