@@ -68,6 +68,7 @@ class SentimentClassifier(pl.LightningModule):
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
         self.test_probabilities = torch.empty(0)
         self._parts: list[Tensor] = []
+        self._saved_totals: list[list[float]] | None = None
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Logits `[B]` of being positive; arguments as of `MultiHotLinear.forward`."""
@@ -131,13 +132,19 @@ class SentimentClassifier(pl.LightningModule):
         checkpoint["train_totals"] = self.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remembers the totals until training goes on; `load_from_checkpoint` has no trainer that could share them."""
+        self._saved_totals = checkpoint.get("train_totals")
+
+    def on_train_start(self) -> None:
         """Takes this process's totals back; of another number of processes, each takes its share."""
-        trainer, totals = self.trainer, self.totals_of("train")
-        of_processes = torch.tensor(checkpoint["train_totals"], dtype=torch.float64)
-        loss_sum, hits, reviews = of_processes[trainer.global_rank :: trainer.world_size].sum(0).tolist()
-        totals.loss_sum.fill_(loss_sum)
-        totals.hits.fill_(int(hits))
-        totals.reviews.fill_(int(reviews))
+        if self._saved_totals is not None:
+            trainer, totals = self.trainer, self.totals_of("train")
+            of_processes = torch.tensor(self._saved_totals, dtype=torch.float64)
+            loss_sum, hits, reviews = of_processes[trainer.global_rank :: trainer.world_size].sum(0).tolist()
+            totals.loss_sum.fill_(loss_sum)
+            totals.hits.fill_(int(hits))
+            totals.reviews.fill_(int(reviews))
+            self._saved_totals = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer by name, over all parameters."""

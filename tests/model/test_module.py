@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
+from safetensors.torch import load_file
 
-from imdb_lightning import IMDBDataModule, SentimentClassifier
+from imdb_lightning import IMDBDataModule, SentimentClassifier, experiment
+from imdb_lightning.config import Config
 from imdb_lightning.data.bags import multi_hot
 from tests import oracle
 
@@ -123,6 +126,27 @@ def test_every_optimizer_lowers_the_loss(optimizer: str, datamodule: IMDBDataMod
         trainer.fit(classifier, datamodule)
         losses.append(float(trainer.callback_metrics["train/loss"]))
     assert losses[1] < losses[0] - 0.02
+
+
+def test_classifier_is_loaded_from_a_checkpoint_of_any_trainer(datamodule: IMDBDataModule, tmp_path: Path) -> None:
+    classifier = SentimentClassifier([8, 4], "tanh", "mse", dropout=0.1, num_words=500)
+    trainer = stock_trainer(tmp_path, max_epochs=2)
+    trainer.fit(classifier, datamodule)
+    trainer.save_checkpoint(tmp_path / "stock.ckpt")
+    (expected,) = trainer.test(classifier, datamodule, verbose=False)
+    loaded = SentimentClassifier.load_from_checkpoint(tmp_path / "stock.ckpt")
+    assert (loaded.hparams["hidden_units"], loaded.hparams["dropout"]) == ([8, 4], 0.1)
+    assert stock_trainer(tmp_path).test(loaded, datamodule, verbose=False) == [expected]
+
+
+def test_classifier_is_loaded_from_a_runs_own_checkpoint(compose: Callable[..., Config], tmp_path: Path) -> None:
+    small = ["data=synthetic", "data.reviews=900", "data.validation_size=300", "data.test_size=300"]
+    result = experiment.run(compose(*small, "callbacks=none", "trainer.max_epochs=2"), tmp_path)
+    loaded = SentimentClassifier.load_from_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights.keys() == loaded.network.state_dict().keys()
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.network.state_dict().items())
+    assert sum(parameter.numel() for parameter in loaded.parameters()) == result.parameters
 
 
 def test_mean_squared_error_does_not_saturate_in_bfloat16() -> None:
