@@ -19,6 +19,7 @@ from imdb_lightning.config import parse
 from imdb_lightning.errors import UserError
 from imdb_lightning.interruption import Interrupted, leave
 from imdb_lightning.launch import is_first, launch, preflight
+from imdb_lightning.overrides import CONFIG_NAME
 from imdb_lightning.run_folder import OtherRunError, record_failure
 
 
@@ -40,7 +41,7 @@ def main() -> None:
         slurm_launcher.register()
     sys.argv[1:] = asked.arguments
     try:
-        hydra.main(str(composition.CONF), composition.CONFIG_NAME, composition.VERSION_BASE)(job)()
+        hydra.main(str(composition.CONF), CONFIG_NAME, composition.VERSION_BASE)(job)()
     except SystemExit as end:
         # 1: a launcher lost its jobs; what there is can still be compared.
         if end.code != 1 or composition.SweepFolder.path is None:

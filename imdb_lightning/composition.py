@@ -7,7 +7,6 @@ in our words, and before Hydra makes a folder.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,23 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
 from imdb_lightning.clusters import PLUGINS, Launcher, find_plugin
 from imdb_lightning.config import Config, parse
 from imdb_lightning.data_config import DATA_SCHEMAS
 from imdb_lightning.errors import UserError
+from imdb_lightning.overrides import CONFIG_NAME, expand_glob, explain, search_path
 from imdb_lightning.slurm import current_step
 
 VERSION_BASE = "1.3"
-CONFIG_NAME = "config"
 _PACKAGE = Path(__file__).resolve().parent
 # The settings stand beside the package in a checkout and inside it in a wheel.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-_HELP = "See: python -m imdb_lightning --help"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +86,22 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
         raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
         return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=Path(), runs=False)
-    name = _launcher_name(parsed.overrides, sweep_needed=not (parsed.multirun or parsed.cfg))
-    folders = _folders_of_step(parsed.overrides)
+    for text in parsed.overrides:
+        if text.startswith("hydra/sweeper="):
+            _check_sweeper(text.partition("=")[2])
+    folders, search = _folders_of_step(parsed.overrides), search_path(parsed.config_dir, parsed.overrides)
     configs, errors = [], {}
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
-        arguments = [*(_expand_glob(text) if text in parsed.overrides else text for text in arguments), *folders]
-        overrides = [*map(_expand_glob, parsed.overrides), *folders]
+        expanded = {text: expand_glob(text, search) for text in parsed.overrides}
+        arguments = [*(expanded.get(text, text) for text in arguments), *folders]
+        overrides = [*expanded.values(), *folders]
         for job in _jobs(overrides) if parsed.multirun else [overrides]:
-            values = _compose(job)
-            launcher, sweep = Launcher(name, _plain(values.hydra.launcher)), Path(values.hydra.sweep.dir)
+            values = _compose(job, search)
+            launcher, sweep = _launcher(values.hydra), Path(values.hydra.sweep.dir)
+            if launcher.name != "basic" and not (parsed.multirun or parsed.cfg):
+                remedy = "Add -m; a sweep may have a single job."
+                accepted = "a sweep, as launchers start its jobs"
+                raise UserError(f"hydra/launcher={launcher.name}", accepted, "a single run", remedy)
             del values["hydra"]
             try:
                 config = _parse(values)
@@ -111,15 +115,18 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     return CommandLine(arguments, configs, errors, launcher, sweep, runs=not parsed.cfg)
 
 
-def _launcher_name(overrides: Sequence[str], sweep_needed: bool) -> str:
-    chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "hydra/launcher"]
-    if not chosen:
-        return "basic"
-    find_plugin(chosen[-1])
-    if sweep_needed and chosen[-1] != "basic":
-        remedy = "Add -m; a sweep may have a single job."
-        raise UserError(f"hydra/launcher={chosen[-1]}", "a sweep, as launchers start its jobs", "a single run", remedy)
-    return chosen[-1]
+def _check_sweeper(name: str) -> None:
+    if name != "basic":
+        remedy = "Leave it out: values with commas, range(...) and glob(...) are swept."
+        raise UserError("hydra/sweeper", "basic, as results of jobs do not go back to a sweeper", repr(name), remedy)
+
+
+def _launcher(settings: DictConfig) -> Launcher:
+    """What starts the jobs, whether the command line or a file has chosen it."""
+    choices = settings.runtime.choices
+    _check_sweeper(choices["hydra/sweeper"])
+    find_plugin(choices["hydra/launcher"])
+    return Launcher(choices["hydra/launcher"], _plain(settings.launcher))
 
 
 def _folders_of_step(overrides: Sequence[str]) -> list[str]:
@@ -135,24 +142,6 @@ def _folders_of_step(overrides: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in defaults.items() if key not in named]
 
 
-def _expand_glob(text: str) -> str:
-    """Lists what a glob over a group stands for: Hydra's own does not look into a group's folders.
-
-    Example:
-        >>> _expand_glob("+experiment=glob(notebook/*relu*)")
-        '+experiment=notebook/regularized_relu_bce,notebook/shallow_relu_bce'
-    """
-    if "=glob(" not in text:
-        return text
-    override = OverridesParser.create().parse_override(text)
-    group, pattern = override.key_or_group, override.value()
-    options = _options(group)
-    chosen: list[str] = pattern.filter(options) if isinstance(pattern, Glob) else []
-    if not chosen:
-        raise UserError(group, "a glob that matches one of " + ", ".join(options), text, _HELP)
-    return f"{text.partition('=')[0]}={','.join(chosen)}"
-
-
 def _jobs(overrides: list[str]) -> list[list[str]]:
     """The overrides of each job of a sweep, as Hydra's own sweeper splits them."""
     loader = GlobalHydra.instance().config_loader()
@@ -160,16 +149,16 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         return [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
     except HydraException as error:
-        raise _explain(error) from error
+        raise explain(error) from error
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def _compose(overrides: list[str], search: list[str]) -> DictConfig:
     try:
-        values = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True)
+        values = compose(CONFIG_NAME, overrides=[*search, *overrides], return_hydra_config=True)
         OmegaConf.set_struct(values, False)  # So that `hydra` can be taken out.
         return values
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error) from error
+        raise explain(error, search) from error
 
 
 def _plain(values: DictConfig) -> dict[str, Any]:
@@ -182,38 +171,7 @@ def _parse(values: DictConfig) -> Config:
     try:
         return parse(values)
     except OmegaConfBaseException as error:
-        raise _explain(error) from error
-
-
-def _explain(error: Exception) -> UserError:
-    """Hydra's and OmegaConf's complaints in our words."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        if not (CONF / group).is_dir():  # An option of a folder of options, as in experiment=notebook/x.
-            group, _, option = error.missing_cfg_file.partition("/")
-        options = _options(group)
-        return UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options))
-    if isinstance(error, OverrideParseException):
-        return UserError(error.override, "group=option or key=value", "something else", _HELP)
-    cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key, owner = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
-    fields = {field.name: field for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
-    name = key.rpartition(".")[2] if key else ""
-    if isinstance(cause, ValidationError) and name.partition("[")[0] in fields:
-        return UserError(key, str(fields[name.partition("[")[0]].type), repr(getattr(cause, "value", None)), _HELP)
-    if key and fields and name not in fields:
-        return UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", _closest(name, list(fields)))
-    return UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP)
-
-
-def _options(group: str) -> list[str]:
-    folder = CONF / group
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-def _closest(word: str, words: list[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"Did you mean {close[0]}?" if close else _HELP
+        raise explain(error) from error
 
 
 class SweepFolder(Callback):

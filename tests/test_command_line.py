@@ -71,6 +71,57 @@ def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def own_settings(tmp_path: Path) -> Path:
+    """A user's own folder of settings: a network, an experiment with it, and a sweeper."""
+    folder = tmp_path / "my_conf"
+    for name, lines in {
+        "model/mine.yaml": ["defaults: [shallow_relu_bce, _self_]", "name: mine", "hidden_units: [3]"],
+        "experiment/mine.yaml": ["# @package _global_", "defaults: [{override /model: mine}]", "seed: 7"],
+        "hydra/sweeper/mine.yaml": ["_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper"],
+        "experiment/swept.yaml": ["# @package _global_", "defaults: [{override /hydra/sweeper: mine}]"],
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [["--config-dir", "my_conf"], ["-cd", "my_conf"], ["--config-dir={absolute}"]])
+def test_own_settings_folder_adds_to_ours(
+    form: list[str], own_settings: Path, command: Command, tmp_path: Path
+) -> None:
+    named = [part.format(absolute=own_settings) for part in form]
+    answer = command(tmp_path, *named, *SMALL, "+experiment=mine", "hydra.run.dir=run")
+    assert answer.returncode == 0, answer.stderr
+    result = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (result["model"], result["seed"], result["parameters"]) == ("mine", 7, 3 * 500 + 3 + 3 + 1)
+
+
+def test_own_settings_folder_in_refusals(own_settings: Path, command: Command, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["model=min"], "model: expected one of deep_tanh_mse, mine, regularized_relu_bce, shallow_relu_bce, but got"),
+        ([f"hydra.searchpath=[file://{own_settings.parent}]", "model=mine", "seed=-1"], "seed: expected"),
+    ):
+        answer = command(tmp_path, "--config-dir", "my_conf", *arguments)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith(message)
+    missing = command(tmp_path, "--config-dir", "nowhere")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == "--config-dir: expected an existing folder, but got 'nowhere'. Mend the path.\n"
+
+
+@pytest.mark.parametrize("chosen", ["hydra/sweeper=mine", "+experiment=swept", "hydra/sweeper=optuna"])
+def test_other_sweepers_are_refused_before_anything_is_trained(
+    chosen: str, own_settings: Path, command: Command, tmp_path: Path
+) -> None:
+    """With a sweeper that waits for results, all jobs were trained, and then all was called a success."""
+    answer = command(tmp_path, "-m", "--config-dir", "my_conf", *SMALL, chosen, "seed=0,1")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("hydra/sweeper: expected basic")
+    assert {path.name for path in tmp_path.iterdir()} == {"my_conf"}
+
+
 @pytest.mark.slow
 def test_failing_jobs_are_named_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "-m", *SMALL, "data.batch_size=100,0", "model.learning_rate=0.001,1e30")

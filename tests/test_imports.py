@@ -29,6 +29,7 @@ LEVELS = [
     {"trainer"},
     {"experiment"},
     {"ranks", "clusters"},
+    {"overrides"},
     {"launch", "composition", "compare", "worker", "slurm_launcher"},
     {"__main__", "check", "predict", "evaluate", "export"},
 ]
@@ -45,6 +46,7 @@ PLAIN = {
     "plots",
     "compare",
     "composition",
+    "overrides",
     "launch",
     "slurm",
     "gpus",
