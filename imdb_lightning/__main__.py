@@ -39,6 +39,8 @@ def main() -> None:
         from imdb_lightning import slurm_launcher  # Needs its plug-in.
 
         slurm_launcher.register()
+    elif asked.launcher.name == "ray":
+        clusters.lock_ray(asked.launcher)
     sys.argv[1:] = asked.arguments
     try:
         hydra.main(str(composition.CONF), CONFIG_NAME, composition.VERSION_BASE)(job)()

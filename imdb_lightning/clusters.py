@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -45,6 +47,17 @@ def find_plugin(name: str) -> None:
     if name in PLUGINS and importlib.util.find_spec(f"hydra_plugins.{PLUGINS[name]}") is None:
         accepted = f"the plug-in {PLUGINS[name].replace('_', '-')}"
         raise UserError(f"hydra/launcher={name}", accepted, "none installed", f"pip install 'imdb-lightning[{name}]'")
+
+
+def lock_ray(launcher: Launcher) -> None:
+    """Gives a Ray that is started here a password of its own, before Ray is imported.
+
+    Ray listens on all addresses and runs what it is sent. With a token (documentation of Ray 2.52, "token
+    authentication") it answers those alone who know it: the processes that it starts, which inherit these variables.
+    A cluster that was there before, and a mode that the user has chosen, stay as they are.
+    """
+    if launcher.settings["ray"]["init"].get("address") is None and "RAY_AUTH_MODE" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
 Check = Callable[[], "str | None"]

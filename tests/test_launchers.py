@@ -48,6 +48,49 @@ def test_sweep_runs_each_distributed_job_once(
     assert theirs.read_bytes() == ours.read_bytes()
 
 
+OWNER = """
+import sys
+from imdb_lightning.clusters import Launcher, lock_ray
+lock_ray(Launcher("ray", {"ray": {"init": {"address": None}}}))
+import os, ray
+context = ray.init(num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+print(context.address_info["gcs_address"], os.environ["RAY_AUTH_TOKEN"], flush=True)
+sys.stdin.read()
+"""
+CALLER = """
+import sys, ray
+ray.init(address=sys.argv[1], _node_ip_address="127.0.0.1", log_to_driver=False)
+print(ray.get(ray.remote(lambda: "ran").remote()))
+"""
+
+
+@pytest.mark.ray
+def test_ray_that_a_sweep_starts_answers_nobody_else() -> None:
+    pytest.importorskip("ray")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    ) as owner:  # fmt: skip
+        assert owner.stdout is not None
+        address, token = owner.stdout.readline().split()
+        answers = {}
+        for name, variables in (("owner", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}), ("other", {})):
+            caller = subprocess.Popen(
+                [sys.executable, "-c", CALLER, address], env=environment | variables, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            try:
+                answers[name] = caller.communicate(timeout=30)
+            except subprocess.TimeoutExpired:  # It asks again and again.
+                caller.kill()
+                answers[name] = caller.communicate()
+        owner.kill()
+    assert answers["owner"][0] == "ran\n", answers
+    assert answers["other"][0] == ""
+    assert "InvalidAuthToken" in answers["other"][1]
+
+
 def test_launcher_without_a_sweep(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, *SWEEP, "hydra/launcher=joblib")
     assert answer.returncode == 2
