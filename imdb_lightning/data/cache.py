@@ -154,6 +154,8 @@ class Pieces:
 def _remove(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass  # Another process of the run has found the same damage, and removes it, too.
     except OSError as error:
         remedy = "Remove it, or name another cache with data.cache_dir or IMDB_LIGHTNING_CACHE."
         raise UserError(folder, "prepared reviews as they were written", f"damaged ones ({error})", remedy) from error
