@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imdb_lightning.data.datamodule import IMDBDataModule
-    from imdb_lightning.inference import load_run
+    from imdb_lightning.inference.saved_run import load_run
     from imdb_lightning.model.module import SentimentClassifier
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ __all__ = ["IMDBDataModule", "SentimentClassifier", "__version__", "load_run"]
 _HOMES = {
     "IMDBDataModule": "imdb_lightning.data.datamodule",
     "SentimentClassifier": "imdb_lightning.model.module",
-    "load_run": "imdb_lightning.inference",
+    "load_run": "imdb_lightning.inference.saved_run",
 }
 
 

@@ -13,21 +13,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from imdb_lightning import clusters, composition
 from imdb_lightning.compare import compare_sweep
-from imdb_lightning.config import parse
-from imdb_lightning.errors import UserError
-from imdb_lightning.interruption import Interrupted, leave
-from imdb_lightning.launch import is_first, launch, preflight
-from imdb_lightning.overrides import CONFIG_NAME
-from imdb_lightning.run_folder import OtherRunError, record_failure
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import parse
+from imdb_lightning.launch import clusters, command_line
+from imdb_lightning.launch.overrides import CONFIG_NAME
+from imdb_lightning.launch.run import is_first, launch, preflight
+from imdb_lightning.runs.lifecycle import OtherRunError, record_failure
+from imdb_lightning.runs.signals import Interrupted, leave
 
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
-    composition.register_schema()
+    command_line.register_schema()
     try:
-        asked = composition.read_command_line(sys.argv[1:], preflight)
+        asked = command_line.read_command_line(sys.argv[1:], preflight)
         if asked.runs:
             for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
                 check()
@@ -36,19 +36,19 @@ def main() -> None:
     for overrides, mistake in asked.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
     if asked.launcher.name == "slurm":
-        from imdb_lightning import slurm_launcher  # Needs its plug-in.
+        from imdb_lightning.launch import submitit_launcher  # Needs its plug-in.
 
-        slurm_launcher.register()
+        submitit_launcher.register()
     elif asked.launcher.name == "ray":
         clusters.lock_ray(asked.launcher)
     sys.argv[1:] = asked.arguments
     try:
-        hydra.main(str(composition.CONF), CONFIG_NAME, composition.VERSION_BASE)(job)()
+        hydra.main(str(command_line.CONF), CONFIG_NAME, command_line.VERSION_BASE)(job)()
     except SystemExit as end:
         # 1: a launcher lost its jobs; what there is can still be compared.
-        if end.code != 1 or composition.SweepFolder.path is None:
+        if end.code != 1 or command_line.SweepFolder.path is None:
             raise
-    sweep = composition.SweepFolder.path
+    sweep = command_line.SweepFolder.path
     if sweep is not None and is_first(asked.configs[0]):
         succeeded = compare_sweep(sweep)
         if not asked.configs[0].keep:
@@ -81,7 +81,7 @@ def job(values: DictConfig) -> None:
         if isinstance(error, UserError):
             refuse(error)
         raise
-    from imdb_lightning.report import print_result
+    from imdb_lightning.runs.report import print_result
 
     if not is_first(config):
         return

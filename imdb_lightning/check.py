@@ -11,15 +11,15 @@ from functools import partial
 from rich.console import Console
 from rich.markup import escape
 
-from imdb_lightning import clusters, composition
-from imdb_lightning.errors import UserError
-from imdb_lightning.launch import preflight
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.launch import clusters, command_line
+from imdb_lightning.launch.run import preflight
 
 
 def main() -> None:
     """Runs the command line; exit status 2: something is wrong."""
-    composition.register_schema()
-    asked: list[composition.CommandLine] = []
+    command_line.register_schema()
+    asked: list[command_line.CommandLine] = []
     ok = _report("settings, data, devices", lambda: asked.append(_read()))
     for line in asked:
         for overrides, mistake in line.errors.items():
@@ -29,8 +29,8 @@ def main() -> None:
     sys.exit(0 if ok else 2)
 
 
-def _read() -> composition.CommandLine:
-    return composition.read_command_line(sys.argv[1:], preflight)
+def _read() -> command_line.CommandLine:
+    return command_line.read_command_line(sys.argv[1:], preflight)
 
 
 def _raise(error: UserError) -> None:

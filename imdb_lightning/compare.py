@@ -18,9 +18,9 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning.config_file import load_config
-from imdb_lightning.errors import UserError
-from imdb_lightning.results import (
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
+from imdb_lightning.runs.records import (
     COMPLETED,
     CONFIG,
     STATUS,
@@ -158,7 +158,7 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
     unfinished = [f"- `{run.folder.name}`: {_state(run)}" for run in runs if not run.result]
     write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
     if groups:
-        from imdb_lightning.plots import plot_comparison  # matplotlib takes a while, and the table does without.
+        from imdb_lightning.runs.plots import plot_comparison  # matplotlib takes a while, and the table does without.
 
         curves = {group.label: [read_history(run.folder) for run in group.runs] for group in groups}
         plot_comparison(curves, folder / "comparison.png")

@@ -15,19 +15,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning.config_file import load_config
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
 from imdb_lightning.data.datamodule import find_splits
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
-from imdb_lightning.errors import UserError
-from imdb_lightning.evaluation import Scores, all_metrics, best_threshold, confusion, score
-from imdb_lightning.inference import LABELS, load_network, load_run
-from imdb_lightning.report import draw_test
-from imdb_lightning.results import CONFIG, VOCABULARY, read_result, write_predictions, write_text
-from imdb_lightning.run_folder import refuse_links
+from imdb_lightning.inference.saved_run import LABELS, load_network, load_run
+from imdb_lightning.inference.scoring import Scores, all_metrics, best_threshold, confusion, score
+from imdb_lightning.runs.lifecycle import refuse_links
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_predictions, write_text
+from imdb_lightning.runs.report import draw_test
 
 _SHOWN = 160
 """Characters of a wrong review on the terminal; `evaluation.json` has all of it."""

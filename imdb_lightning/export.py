@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from imdb_lightning.config_file import load_config
-from imdb_lightning.errors import UserError
-from imdb_lightning.inference import load_network
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
+from imdb_lightning.inference.saved_run import load_network
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.results import CONFIG, write_file
+from imdb_lightning.runs.records import CONFIG, write_file
 
 OPSET = 17
 TOLERANCE = 1e-5

@@ -22,9 +22,9 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.readers import ANSWERABLE, read_rows
-from imdb_lightning.errors import UserError
-from imdb_lightning.inference import SavedRun, load_run
+from imdb_lightning.inference.saved_run import SavedRun, load_run
 
 _BATCH = 1024
 _READ_BYTES = 1 << 20

@@ -13,12 +13,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imdb_lightning.config import TrainerConfig
-from imdb_lightning.config_file import load_config
-from imdb_lightning.errors import UserError
-from imdb_lightning.interruption import Interrupted, SignalWatch
-from imdb_lightning.ranks import SCRATCH, join_ranks, relay_refusal
-from imdb_lightning.results import CONFIG
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
+from imdb_lightning.config.schema import TrainerConfig
+from imdb_lightning.launch.ranks import SCRATCH, join_ranks, relay_refusal
+from imdb_lightning.runs.records import CONFIG
+from imdb_lightning.runs.signals import Interrupted, SignalWatch
 
 TORCHRUN_SECONDS = 2
 """For torchrun, which looks ten times a second, to see that a rank was killed before the others report an error."""
@@ -33,7 +33,7 @@ def main() -> None:
         # Takes seconds, in which signals may come.
         from torch.distributed.elastic.multiprocessing.errors import record
 
-        from imdb_lightning import experiment
+        from imdb_lightning.training import experiment
 
         def run() -> None:
             try:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdb_lightning.composition import read_command_line, register_schema
-from imdb_lightning.config import Config
+from imdb_lightning.config.schema import Config
+from imdb_lightning.launch.command_line import read_command_line, register_schema
 
 CACHE = "IMDB_LIGHTNING_CACHE"
 REAL = os.environ.get("IMDB_NPZ")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from imdb_lightning import clusters
-from imdb_lightning.errors import UserError
-from imdb_lightning.gpus import claimed_gpu
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.launch import clusters
+from imdb_lightning.launch.gpus import claimed_gpu
 from tests.conftest import Command
 
 DATA = ["data=synthetic"]

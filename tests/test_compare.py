@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from imdb_lightning import compare
-from imdb_lightning.composition import read_command_line, register_schema
-from imdb_lightning.errors import UserError
-from imdb_lightning.results import Epoch, RunResult, Status, write_history, write_json
-from imdb_lightning.run_folder import write_settings
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.launch.command_line import read_command_line, register_schema
+from imdb_lightning.runs.lifecycle import write_settings
+from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json
 
 
 def make_run(folder: Path, accuracy: float, *arguments: str, data: dict[str, object] | None = None) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imdb_lightning.composition import CommandLine, read_command_line, register_schema
-from imdb_lightning.config import Config
-from imdb_lightning.config_file import load_config
-from imdb_lightning.errors import UserError
-from imdb_lightning.run_folder import write_settings
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
+from imdb_lightning.config.schema import Config
+from imdb_lightning.launch.command_line import CommandLine, read_command_line, register_schema
+from imdb_lightning.runs.lifecycle import write_settings
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imdb_lightning.config import Config
-from imdb_lightning.config_file import MAX_BYTES, load_config, read_values
-from imdb_lightning.errors import UserError
-from imdb_lightning.inference import load_run
-from imdb_lightning.run_folder import write_settings
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import MAX_BYTES, load_config, read_values
+from imdb_lightning.config.schema import Config
+from imdb_lightning.inference.saved_run import load_run
+from imdb_lightning.runs.lifecycle import write_settings
 from tests.conftest import Command
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -13,8 +13,8 @@ import torch
 from torchmetrics.functional.classification import binary_confusion_matrix, binary_f1_score
 
 from imdb_lightning.data.vocabulary import tokenize
-from imdb_lightning.evaluation import best_threshold
-from imdb_lightning.inference import load_run
+from imdb_lightning.inference.saved_run import load_run
+from imdb_lightning.inference.scoring import best_threshold
 from tests.conftest import Command
 
 

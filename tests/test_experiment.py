@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from imdb_lightning import experiment
-from imdb_lightning.errors import UserError
-from imdb_lightning.results import RunResult
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.runs.records import RunResult
+from imdb_lightning.training import experiment
 
 SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",

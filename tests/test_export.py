@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdb_lightning.inference import load_run
+from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.model.network import ACTIVATIONS, SentimentNetwork
 from tests.conftest import Command
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import imdb_lightning
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.packaged import _find_file, read_reviews
-from imdb_lightning.errors import UserError
-from imdb_lightning.inference import RARE, START, load_run
-from imdb_lightning.results import read_predictions
+from imdb_lightning.inference.saved_run import RARE, START, load_run
+from imdb_lightning.runs.records import read_predictions
 from tests import oracle
 from tests.conftest import Command
 

@@ -50,7 +50,7 @@ def test_sweep_runs_each_distributed_job_once(
 
 OWNER = """
 import sys
-from imdb_lightning.clusters import Launcher, lock_ray
+from imdb_lightning.launch.clusters import Launcher, lock_ray
 lock_ray(Launcher("ray", {"ray": {"init": {"address": None}}}))
 import os, ray
 context = ray.init(num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)

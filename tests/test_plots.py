@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torchmetrics.functional.classification import binary_roc
 
-from imdb_lightning import plots
-from imdb_lightning.results import Epoch
+from imdb_lightning.runs import plots
+from imdb_lightning.runs.records import Epoch
 
 HISTORY = [Epoch(number, 1 / number, 1 - 0.3 / number, 1.1 / number, 0.9 - 0.3 / number, 0.1) for number in range(1, 8)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imdb_lightning.inference import load_run
+from imdb_lightning.inference.saved_run import load_run
 from tests.conftest import Command
 
 pytestmark = pytest.mark.slow

@@ -171,11 +171,11 @@ def test_mistake_of_one_rank_alone_is_one_message(command: Command, tmp_path: Pa
     (tmp_path / "sitecustomize.py").write_text(
         "import os\n"
         "if os.environ.get('RANK') == '1':\n"
-        "    from imdb_lightning import config\n"
-        "    from imdb_lightning.errors import UserError\n"
+        "    from imdb_lightning.config import file\n"
+        "    from imdb_lightning.config.errors import UserError\n"
         "    def load(path):\n"
         "        raise UserError('data.path', 'a file on this machine', 'none', 'Copy it.')\n"
-        "    config.load = load\n"
+        "    file.load_config = load\n"
     )
     answer = command(tmp_path, *DATA, *ddp(2), "hydra.run.dir=run", PYTHONPATH=str(tmp_path))
     assert answer.returncode == 2

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from imdb_lightning import experiment
-from imdb_lightning.callbacks import StepSeeds
-from imdb_lightning.errors import UserError
-from imdb_lightning.interruption import Interrupted
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.runs.signals import Interrupted
+from imdb_lightning.training import experiment
+from imdb_lightning.training.callbacks import StepSeeds
 from tests.conftest import CACHE, Command
 from tests.kill_rounds import equal, outcome
 
@@ -97,7 +97,7 @@ def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> N
 
 
 def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imdb_lightning.run_folder.LOCK_SECONDS", 0)
+    monkeypatch.setattr("imdb_lightning.runs.lifecycle.LOCK_SECONDS", 0)
     holder = (
         "from filelock import FileLock; import sys; l = FileLock(sys.argv[1]); l.acquire(); print(flush=True); input()"
     )

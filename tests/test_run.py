@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
 
-from imdb_lightning.config_file import load_config
+from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.data.datamodule import build_datamodule
-from imdb_lightning.run_folder import LOCK
+from imdb_lightning.runs.lifecycle import LOCK
 from tests import oracle
 from tests.conftest import REAL, Command
 

@@ -26,7 +26,7 @@ import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 
 log = logging.getLogger(__name__)
 

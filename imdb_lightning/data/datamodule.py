@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 from imdb_lightning.data import packaged, text
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import cache_folder, find_damage
@@ -22,7 +23,6 @@ from imdb_lightning.data.sampling import BatchLoader, EpochOrder
 from imdb_lightning.data.splits import Splits, TextsOf, open_splits
 from imdb_lightning.data.synthetic import load_synthetic
 from imdb_lightning.data.text import Source, load_text
-from imdb_lightning.data_config import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 
 EVALUATION_BATCHES = 4
 """Evaluation batches are so many training batches: fewer trips around Lightning's loop, 21 MB more when dense."""

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 15

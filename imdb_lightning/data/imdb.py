@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import packaged
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
@@ -21,7 +22,6 @@ from imdb_lightning.data.download import DownloadFailedError, fetch
 from imdb_lightning.data.npz import count_reviews, read_reviews
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
-from imdb_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 

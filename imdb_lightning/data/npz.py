@@ -19,8 +19,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.vocabulary import MAX_RANK
-from imdb_lightning.errors import UserError
 
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

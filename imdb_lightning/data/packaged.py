@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
 from imdb_lightning.data.vocabulary import encode, learn, load_word_index, tokenize, word_ids
-from imdb_lightning.errors import UserError
 
 TRAIN, VALIDATION = 15_000, 5_000
 """Reviews of these splits; the other 5,000 test."""

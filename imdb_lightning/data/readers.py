@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 
 csv.field_size_limit(sys.maxsize)
 _SHOWN = 10

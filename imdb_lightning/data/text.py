@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter, Ids
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.readers import Row, describe, labelled_rows
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
 from imdb_lightning.data.tokens import DIGEST, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
-from imdb_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 VERSION = 1

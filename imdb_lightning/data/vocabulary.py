@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 
 START_ID = 1
 RARE_ID = 2

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from imdb_lightning.config import ModelConfig
+from imdb_lightning.config.schema import ModelConfig
 from imdb_lightning.model.metrics import LossAndAccuracy
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import LOSSES, l2_penalty

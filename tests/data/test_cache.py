@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdb_lightning.config import Config
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.cache import PIECE_BYTES, Pieces, cache_folder, find_damage, prepared
 from imdb_lightning.data.datamodule import build_datamodule
-from imdb_lightning.errors import UserError
 
 # Each builder notes that it built; standard input holds it until the test lets it go on.
 BUILDER = """

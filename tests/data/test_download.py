@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.download import DownloadFailedError, fetch
-from imdb_lightning.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HASH = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb, read_split
 from imdb_lightning.data.packaged import _find_file, read_reviews
 from imdb_lightning.data.vocabulary import decode, encode, load_word_index, tokenize, word_ids
-from imdb_lightning.errors import UserError
 from tests import oracle
 
 NUM_WORDS = 1000

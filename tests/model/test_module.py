@@ -12,9 +12,10 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
 
-from imdb_lightning import IMDBDataModule, SentimentClassifier, experiment
-from imdb_lightning.config import Config
+from imdb_lightning import IMDBDataModule, SentimentClassifier
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import multi_hot
+from imdb_lightning.training import experiment
 from tests import oracle
 
 

@@ -20,8 +20,8 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from imdb_lightning.clusters import find_plugin
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.launch.clusters import find_plugin
 
 CONFIG_NAME = "config"
 _HELP = "See: python -m imdb_lightning --help"

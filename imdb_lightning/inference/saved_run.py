@@ -1,10 +1,11 @@
-"""A trained network out of its run's folder: probabilities and reasons for raw reviews.
+"""A trained network in its run's folder, written and read back: probabilities and reasons for raw reviews.
 
-Needs `config.yaml`, `model.safetensors` and `vocabulary.json`, and neither Lightning nor Hydra; reading runs no code.
+Reading needs `config.yaml`, `model.safetensors` and `vocabulary.json`, neither Lightning nor Hydra, and runs no code.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from imdb_lightning.config import Config
-from imdb_lightning.config_file import load_config
+from imdb_lightning.config.data import TextDataConfig
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Ids, distinct
-from imdb_lightning.data.vocabulary import RARE_ID, START_ID, encode, load_word_index, tokenize, word_ids
-from imdb_lightning.data_config import TextDataConfig
-from imdb_lightning.errors import UserError
+from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.results import CONFIG, VOCABULARY, WEIGHTS
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS, write_file, write_text
 
 START, RARE = "<start>", "<rare words>"
 """How an explanation names the id that every review begins with, and the one that all rare words share."""
@@ -127,6 +128,20 @@ class SavedRun:
         logits = self._network(torch.from_numpy(ids), torch.from_numpy(padded))
         scores: NDArray[np.float32] = torch.sigmoid(logits).numpy()[:bags]
         return scores
+
+
+def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
+    """Writes what prediction needs besides the settings; reading it runs no code.
+
+    Args:
+        folder: the run's.
+        network: with the weights that were tested.
+        word_index: word to rank; None: raw text cannot be predicted, and no file says otherwise.
+    """
+    weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
+    write_file(folder / WEIGHTS, save(weights))
+    if word_index is not None:
+        write_text(folder / VOCABULARY, json.dumps(word_index))
 
 
 def load_run(path: str | Path) -> SavedRun:

@@ -16,18 +16,19 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from imdb_lightning.callbacks import BestWeights, EpochProgress, History, StepSeeds
-from imdb_lightning.checkpoint import LastCheckpoint
-from imdb_lightning.config import Config
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
-from imdb_lightning.interruption import SignalWatch
+from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
-from imdb_lightning.report import draw_test, write_curves, write_model
-from imdb_lightning.results import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
-from imdb_lightning.run_folder import finished_result, open_run
-from imdb_lightning.tensorboard import TensorBoardCurves, write_hparams, write_pictures
-from imdb_lightning.trainer import build_early_stopping, build_trainer
+from imdb_lightning.runs.lifecycle import finished_result, open_run
+from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
+from imdb_lightning.runs.report import draw_test, write_curves
+from imdb_lightning.runs.signals import SignalWatch
+from imdb_lightning.training.callbacks import BestWeights, EpochProgress, History, StepSeeds
+from imdb_lightning.training.checkpoint import LastCheckpoint
+from imdb_lightning.training.tensorboard import TensorBoardCurves, write_hparams, write_pictures
+from imdb_lightning.training.trainer import build_early_stopping, build_trainer
 
 
 class Stopwatch:
@@ -204,7 +205,7 @@ def _provenance() -> dict[str, str | None]:
 
 def _git_commit() -> str | None:
     """The commit of the code that runs; None outside its own checkout, as when it was installed from a wheel."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent.parent
     if not (root / ".git").exists():
         return None
     answer = subprocess.run(

@@ -15,9 +15,9 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.strategies import DDPStrategy
 
-from imdb_lightning.checkpoint import AtomicCheckpointIO
-from imdb_lightning.config import CallbacksConfig, TrainerConfig
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import CallbacksConfig, TrainerConfig
+from imdb_lightning.training.checkpoint import AtomicCheckpointIO
 
 # Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.
 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)

@@ -23,15 +23,15 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from imdb_lightning.clusters import PLUGINS, Launcher, find_plugin
-from imdb_lightning.config import Config, parse
-from imdb_lightning.data_config import DATA_SCHEMAS
-from imdb_lightning.errors import UserError
-from imdb_lightning.overrides import CONFIG_NAME, expand_glob, explain, search_path
-from imdb_lightning.slurm import current_step
+from imdb_lightning.config.data import DATA_SCHEMAS
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import Config, parse
+from imdb_lightning.launch.clusters import PLUGINS, Launcher, find_plugin
+from imdb_lightning.launch.overrides import CONFIG_NAME, expand_glob, explain, search_path
+from imdb_lightning.launch.slurm import current_step
 
 VERSION_BASE = "1.3"
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 # The settings stand beside the package in a checkout and inside it in a wheel.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from imdb_lightning.results import Epoch, write_file
+from imdb_lightning.runs.records import Epoch, write_file
 
 SIZE = (6.4, 4.2)
 DOTS_PER_INCH = 120

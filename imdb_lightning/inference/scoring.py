@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
-from imdb_lightning.config import Config
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.datamodule import EVALUATION_BATCHES
 from imdb_lightning.data.sampling import BatchLoader

@@ -19,8 +19,8 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from imdb_lightning.interruption import Interrupted, SignalWatch
-from imdb_lightning.results import write_file
+from imdb_lightning.runs.records import write_file
+from imdb_lightning.runs.signals import Interrupted, SignalWatch
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -10,8 +10,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from imdb_lightning.callbacks import History
-from imdb_lightning.results import TRAIN, VALIDATION
+from imdb_lightning.runs.records import TRAIN, VALIDATION
+from imdb_lightning.training.callbacks import History
 
 
 class TensorBoardCurves(pl.Callback):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 
 CONFIG = "config.yaml"
 STATUS = "status.json"

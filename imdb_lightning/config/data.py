@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from imdb_lightning.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
+from imdb_lightning.config.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
 
 LAYOUTS = ("sparse", "dense")
 OFFLINE = ("fallback", "error")

@@ -14,8 +14,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from imdb_lightning.config import Config, parse
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import Config, parse
 
 MAX_BYTES = 1 << 17
 """A run writes some 1,500 bytes, and more when it names many files; so much is parsed in about a second."""

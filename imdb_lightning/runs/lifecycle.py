@@ -17,11 +17,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from imdb_lightning.config import Config
-from imdb_lightning.config_file import read_values
-from imdb_lightning.errors import UserError
-from imdb_lightning.interruption import Interrupted
-from imdb_lightning.results import (
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import read_values
+from imdb_lightning.config.schema import Config
+from imdb_lightning.runs.records import (
     CHECKPOINT,
     COMPLETED,
     CONFIG,
@@ -40,6 +39,7 @@ from imdb_lightning.results import (
     write_json,
     write_text,
 )
+from imdb_lightning.runs.signals import Interrupted
 
 LOGGERS = {
     "imdb_lightning": logging.DEBUG,

@@ -20,12 +20,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from imdb_lightning.config import Config, TrainerConfig
-from imdb_lightning.errors import RelayedError, UserError
-from imdb_lightning.interruption import SIGNALS, Interrupted, SignalWatch
-from imdb_lightning.results import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
-from imdb_lightning.run_folder import record_failure, write_settings
-from imdb_lightning.slurm import current_step
+from imdb_lightning.config.errors import RelayedError, UserError
+from imdb_lightning.config.schema import Config, TrainerConfig
+from imdb_lightning.launch.slurm import current_step
+from imdb_lightning.runs.lifecycle import record_failure, write_settings
+from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
+from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
 SCRATCH = "IMDB_LIGHTNING_SCRATCH"
 """Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files."""

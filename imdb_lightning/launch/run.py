@@ -8,17 +8,17 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from imdb_lightning.clusters import ELSEWHERE, Launcher
-from imdb_lightning.config import Config, TrainerConfig
+from imdb_lightning.config.data import IMDBDataConfig, TextDataConfig
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.data.imdb import check_settings
 from imdb_lightning.data.readers import find_files
-from imdb_lightning.data_config import IMDBDataConfig, TextDataConfig
-from imdb_lightning.errors import UserError
-from imdb_lightning.gpus import claimed_gpu
-from imdb_lightning.ranks import run_ranks
-from imdb_lightning.results import HISTORY, RunResult
-from imdb_lightning.run_folder import finished_result
-from imdb_lightning.slurm import current_step
+from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
+from imdb_lightning.launch.gpus import claimed_gpu
+from imdb_lightning.launch.ranks import run_ranks
+from imdb_lightning.launch.slurm import current_step
+from imdb_lightning.runs.lifecycle import finished_result
+from imdb_lightning.runs.records import HISTORY, RunResult
 
 
 def preflight(config: Config, launcher: Launcher) -> None:
@@ -106,7 +106,7 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         if devices * config.trainer.num_nodes > 1:
             return run_ranks(config, folder, devices)
         # Lightning and torch take seconds to import; help and refusals do without them.
-        from imdb_lightning import experiment
+        from imdb_lightning.training import experiment
 
         with claimed_gpu(_gpus()) if config.trainer.accelerator == "gpu" else nullcontext(0) as gpu:
             return experiment.run(config, folder, started, gpu)

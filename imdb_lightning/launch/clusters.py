@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imdb_lightning import slurm
-from imdb_lightning.config import Config
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import Config
+from imdb_lightning.launch import slurm
 
 PLUGINS = {"slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher", "joblib": "hydra_joblib_launcher"}
 """The plug-in of each launcher, which the extra of the same name installs."""

@@ -19,10 +19,10 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from imdb_lightning import slurm
-from imdb_lightning.run_folder import record_loss
+from imdb_lightning.launch import slurm
+from imdb_lightning.runs.lifecycle import record_loss
 
-log = logging.getLogger("hydra.imdb_lightning.slurm")
+log = logging.getLogger("hydra.imdb_lightning.launch.slurm")
 _SQUEUE_SECONDS = 30
 """How often to ask for a job that has left no result: without accounting, submitit never hears of a cancelled one."""
 _QUEUE = {"name", "timeout_min", "mem_gb", "stderr_to_stdout"}

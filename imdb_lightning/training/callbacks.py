@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.model.module import SentimentClassifier
-from imdb_lightning.results import Epoch, write_history
+from imdb_lightning.runs.records import Epoch, write_history
 
 log = logging.getLogger(__name__)
 

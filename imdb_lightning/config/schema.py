@@ -14,8 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imdb_lightning.data_config import DATA_SCHEMAS, DataConfig
-from imdb_lightning.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
+from imdb_lightning.config.data import DATA_SCHEMAS, DataConfig
+from imdb_lightning.config.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")

@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from imdb_lightning.config import TrainerConfig
-from imdb_lightning.errors import UserError
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import TrainerConfig
 
 _FIRST_PORT, _PORTS = 10_000, 20_000
 """Below the ports that Linux gives out by itself, which begin at 32,768."""

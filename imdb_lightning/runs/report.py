@@ -1,33 +1,15 @@
-"""What a finished run leaves besides its numbers: tested weights, word index, predictions, pictures, a table."""
+"""What a finished run shows: pictures and a table."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save
 
-from imdb_lightning import plots
-from imdb_lightning.data.vocabulary import WordIndex
-from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.results import VOCABULARY, WEIGHTS, Epoch, RunResult, read_predictions, write_file, write_text
-
-
-def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
-    """Writes what prediction needs besides the settings; reading it runs no code.
-
-    Args:
-        folder: the run's.
-        network: with the weights that were tested.
-        word_index: word to rank; None: raw text cannot be predicted, and no file says otherwise.
-    """
-    weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
-    write_file(folder / WEIGHTS, save(weights))
-    if word_index is not None:
-        write_text(folder / VOCABULARY, json.dumps(word_index))
+from imdb_lightning.runs import plots
+from imdb_lightning.runs.records import Epoch, RunResult, read_predictions
 
 
 def draw_test(folder: Path, title: str) -> list[Path]:

@@ -1,0 +1,1 @@
+"""Typed settings with their ranges, and what a mistake looks like."""

@@ -1,0 +1,1 @@
+"""What a run leaves, as plain files, without torch."""
