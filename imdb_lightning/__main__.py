@@ -13,12 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from imdb_lightning.compare import compare_sweep
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
 from imdb_lightning.launch.run import is_first, launch, preflight
+from imdb_lightning.runs.comparison import compare_sweep
 from imdb_lightning.runs.lifecycle import OtherRunError, record_failure
 from imdb_lightning.runs.signals import Interrupted, leave
 

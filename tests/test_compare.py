@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imdb_lightning import compare
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch.command_line import read_command_line, register_schema
+from imdb_lightning.runs import comparison as compare
 from imdb_lightning.runs.lifecycle import write_settings
 from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json
 

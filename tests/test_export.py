@@ -32,14 +32,14 @@ def test_onnxruntime_gives_our_probabilities(
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_every_activation_is_exported(activation: str) -> None:
-    from imdb_lightning.export import compare, to_onnx
+    from imdb_lightning.inference.onnx import compare, to_onnx
 
     network = SentimentNetwork(30, [5, 4], activation, dropout=0.2).eval()
     assert compare(network, to_onnx(network)) < 1e-5
 
 
 def test_comparison_sees_another_network() -> None:
-    from imdb_lightning.export import compare, to_onnx
+    from imdb_lightning.inference.onnx import compare, to_onnx
 
     first, second = (SentimentNetwork(30, [5], "relu", dropout=0.0).eval() for _ in range(2))
     assert compare(first, to_onnx(second)) > 1e-3

@@ -1,0 +1,170 @@
+"""Raw reviews answered in bulk: read from a file or a stream, written as CSV, JSON Lines or colored words.
+
+Each line of a stream is answered as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.data.readers import ANSWERABLE, read_rows
+from imdb_lightning.inference.saved_run import SavedRun, load_run
+
+_BATCH = 1024
+_READ_BYTES = 1 << 20
+Review = tuple[int, str]
+"""Row from 1, and text."""
+
+
+class Style(NamedTuple):
+    """How answers look.
+
+    Attributes:
+        format: `csv`, `jsonl`, or `color` for people at a terminal.
+        rows: answer with each review's row, not its text.
+        explain: add each word's share in the logit.
+        top: words to show in color.
+    """
+
+    format: str
+    rows: bool
+    explain: bool
+    top: int
+
+
+def answer(
+    folder: Path,
+    file: str,
+    text: Sequence[str] | None,
+    text_column: str,
+    output: Path | None,
+    style: Style,
+) -> None:
+    """Answers all reviews.
+
+    Args:
+        folder: of a finished run.
+        file: of reviews; `-`: standard input.
+        text: reviews, instead of a file.
+        text_column: of the file, where it has columns.
+        output: file to write, whole or not at all; None: standard output, as answers come.
+        style: how answers look.
+
+    Raises:
+        UserError: the run or the reviews cannot be used.
+    """
+    torch.set_num_threads(1)
+    run = load_run(folder)
+    if text is not None:
+        batches = iter([list(enumerate(text, start=1))])
+    else:
+        batches = _lines_as_they_come(sys.stdin.fileno()) if file == "-" else _rows(Path(file), text_column)
+    if output is None:
+        _write(run, batches, style, sys.stdout)
+        return
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as stream:
+            _write(run, batches, style, stream)
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _rows(path: Path, text_column: str) -> Iterator[list[Review]]:
+    rows = read_rows(path, text_column, label_column=None)
+    while batch := list(itertools.islice(rows, _BATCH)):
+        for row in batch:
+            if row.problem and row.problem not in ANSWERABLE:
+                raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")
+        yield [(row.number, row.text.encode(errors="surrogateescape").decode(errors="replace")) for row in batch]
+
+
+def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
+    """All whole lines that each read finds, so that a slow stream is answered line by line, a fast one in batches."""
+    rows, buffer = itertools.count(1), bytearray()
+    while data := os.read(file, _READ_BYTES):
+        buffer += data
+        if b"\n" in data:
+            *lines, rest = buffer.split(b"\n")
+            buffer = bytearray(rest)
+            yield [(next(rows), _decode(line)) for line in lines]
+    if buffer:
+        yield [(next(rows), _decode(buffer))]
+
+
+def _decode(line: bytearray) -> str:
+    return line.removesuffix(b"\r").decode(errors="replace")
+
+
+def _write(run: SavedRun, batches: Iterable[list[Review]], style: Style, output: TextIO) -> None:
+    if style.format == "csv":
+        header = ["row" if style.rows else "text", "label", "probability"]
+        output.write(_csv_lines([[*header, "bias", "shares"] if style.explain else header]))
+    write = {"csv": _csv, "jsonl": _json_lines, "color": _colored}[style.format]
+    for batch in batches:
+        output.write(write(run, batch, style))
+        output.flush()
+
+
+def _csv(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
+    probabilities = run.predict_proba(text for _, text in batch).tolist()
+    rows = []
+    for (row, text), probability in zip(batch, probabilities, strict=True):
+        answer = [row if style.rows else text, run.label(probability), f"{probability:.9g}"]
+        if style.explain:
+            explanation = run.explain(text)
+            answer += [f"{explanation.bias:.9g}", json.dumps(explanation.shares, ensure_ascii=False)]
+        rows.append(answer)
+    return _csv_lines(rows)
+
+
+def _csv_lines(rows: Sequence[Sequence[object]]) -> str:
+    buffer = io.StringIO(newline="")
+    # Many readers of CSV stop at a NUL, and before Python 3.11 its writer does, too.
+    plain = ([field.replace("\0", "\ufffd") if isinstance(field, str) else field for field in row] for row in rows)
+    csv.writer(buffer, lineterminator="\n").writerows(plain)
+    return buffer.getvalue()
+
+
+def _json_lines(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
+    probabilities = run.predict_proba(text for _, text in batch).tolist()
+    lines = []
+    for (row, text), probability in zip(batch, probabilities, strict=True):
+        record: dict[str, object] = {"row": row} if style.rows else {"text": text}
+        record |= {"label": run.label(probability), "probability": probability}
+        if style.explain:
+            explanation = run.explain(text)
+            record |= {"logit": explanation.logit, "bias": explanation.bias, "shares": explanation.shares}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
+def _colored(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
+    """For people: words that speak for the positive class in green, for the negative one in red."""
+    console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
+    for row, text in batch:
+        explanation = run.explain(text)
+        shares = list(explanation.shares.items())
+        shown, others = shares[: style.top], shares[style.top :]
+        if others:
+            shown.append((f"{len(others)} others", sum(share for _, share in others)))
+        line = Text(f"{row}: {run.label(explanation.probability)} {explanation.probability:.4f} = sigmoid(", "bold")
+        for word, share in [*shown, ("bias", explanation.bias)]:
+            line.append(f" {word} {share:+.2f}", "not bold " + ("green" if share > 0 else "red"))
+        console.print(line.append(" )"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
