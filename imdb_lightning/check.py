@@ -24,8 +24,9 @@ def main() -> None:
     for line in asked:
         for overrides, mistake in line.errors.items():
             ok &= _report(overrides, partial(_raise, mistake))
-        for subject, check in clusters.checks(line.launcher, line.configs, line.sweep).items():
-            ok &= _report(subject, check)
+        if line.sweep is not None:
+            for subject, check in clusters.checks(line.launcher, line.configs, line.sweep).items():
+                ok &= _report(subject, check)
     sys.exit(0 if ok else 2)
 
 

@@ -7,6 +7,7 @@ in our words, and before Hydra makes a folder.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -45,16 +45,14 @@ class CommandLine:
         configs: the checked settings of each job that can run.
         errors: what is wrong with each other job of a sweep, by its overrides.
         launcher: what starts the jobs.
-        sweep: where a sweep would write.
-        runs: whether anything is to be run, not only shown.
+        sweep: where a sweep writes; None: there is none to be run.
     """
 
     arguments: list[str]
     configs: list[Config]
     errors: dict[str, UserError]
     launcher: Launcher
-    sweep: Path
-    runs: bool
+    sweep: Path | None
 
 
 def register_schema() -> None:
@@ -85,7 +83,7 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     if len(modes) > 1:
         raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
-        return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=Path(), runs=False)
+        return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=None)
     for text in parsed.overrides:
         if text.startswith("hydra/sweeper="):
             _check_sweeper(text.partition("=")[2])
@@ -112,7 +110,10 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
                 errors[" ".join(job)] = error
     if not configs:
         raise next(iter(errors.values()))
-    return CommandLine(arguments, configs, errors, launcher, sweep, runs=not parsed.cfg)
+    if not parsed.multirun:
+        return CommandLine(arguments, configs, errors, launcher, sweep=None)
+    # The folder's name may hold the time: Hydra, which composes again, is to use this one.
+    return CommandLine([*arguments, f"hydra.sweep.dir={json.dumps(str(sweep))}"], configs, errors, launcher, sweep)
 
 
 def _check_sweeper(name: str) -> None:
@@ -172,17 +173,3 @@ def _parse(values: DictConfig) -> Config:
         return parse(values)
     except OmegaConfBaseException as error:
         raise explain(error) from error
-
-
-class SweepFolder(Callback):
-    """A Hydra callback that remembers where the sweep's jobs go, for who compares them in the end.
-
-    Attributes:
-        path: the folder of the last sweep of this process; None: there was none.
-    """
-
-    path: Path | None = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Notes the folder, whose name holds the time."""
-        SweepFolder.path = Path(config.hydra.sweep.dir)

@@ -7,7 +7,6 @@ the command line, and nothing of it is seen in this process.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -15,27 +14,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from imdb_lightning.config.errors import RelayedError, UserError
+from imdb_lightning.config.errors import RelayedError
 from imdb_lightning.config.schema import Config, TrainerConfig
+from imdb_lightning.launch.rank import SCRATCH, TORCHRUN, end_with_parent
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import record_failure, write_settings
 from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
-SCRATCH = "IMDB_LIGHTNING_SCRATCH"
-"""Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files."""
-_TORCHRUN = "torchrun"
 _KEEP_ALIVE_SECONDS = 3600
 """How often torchrun writes that it is alive: for other machines, of which there are none where it writes to a file,
 which would grow by 0.4 KB each time, 7 MB a day with its default of 5 s."""
-_REFUSAL_SECONDS = 5
-"""For the other ranks to find the same mistake; on a busy machine they start seconds after one another."""
-_PR_SET_PDEATHSIG = 1
 # What another launcher around us, or an earlier run, may have left.
 _FOREIGN = (
     "RANK",
@@ -77,7 +70,7 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
             start_new_session=True,  # Ctrl-C is for this process, which passes it on.
             preexec_fn=partial(_prepare_torchrun, os.getpid()),
         )
-        (scratch / _TORCHRUN).write_text(str(process.pid))
+        (scratch / TORCHRUN).write_text(str(process.pid))
         with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
         if signals.received:
@@ -85,49 +78,6 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         _raise_refusal(folder, scratch)
         reason = _first_error(scratch / "error.json")
     return _outcome(folder, code, reason)
-
-
-def end_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing.
-
-    Args:
-        parent: the parent's process number, as it may have died already.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def join_ranks() -> None:
-    """Makes this process, a rank, end with its torchrun, and tells `run_ranks` where to send signals.
-
-    To be called first: a torchrun that dies while a rank still imports torch would leave it behind. A rank of a
-    torchrun that somebody else has started is left alone.
-    """
-    if SCRATCH in os.environ:
-        scratch = Path(os.environ[SCRATCH])
-        end_with_parent(int((scratch / _TORCHRUN).read_text()))
-        (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
-
-
-def relay_refusal(error: UserError) -> None:
-    """Hands a rank's `UserError` to `run_ranks`: torchrun would show it with a traceback, and start the rank again.
-
-    A refusal that the other ranks do not share ends them, too: they would wait for this one until their connections
-    time out, after half an hour. Under a torchrun that somebody else has started, rank 0 prints the error.
-    """
-    if SCRATCH not in os.environ:
-        if os.environ["RANK"] == "0":
-            print(error, file=sys.stderr)
-        return
-    scratch = Path(os.environ[SCRATCH])
-    (scratch / f"refusal-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
-    deadline = time.monotonic() + _REFUSAL_SECONDS
-    while len(list(scratch.glob("refusal-*"))) < int(os.environ["LOCAL_WORLD_SIZE"]):
-        if time.monotonic() > deadline:
-            os.kill(int((scratch / _TORCHRUN).read_text()), signal.SIGKILL)  # All ranks end with it, this one too.
-        time.sleep(0.05)
 
 
 def _prepare_torchrun(parent: int) -> None:

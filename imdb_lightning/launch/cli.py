@@ -1,0 +1,96 @@
+"""The main command, top to bottom: compose, check, launch, and compare what a sweep gave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import parse
+from imdb_lightning.launch import clusters, command_line
+from imdb_lightning.launch.overrides import CONFIG_NAME
+from imdb_lightning.launch.run import is_first, launch, preflight
+from imdb_lightning.runs.comparison import compare_sweep
+from imdb_lightning.runs.lifecycle import OtherRunError, record_failure
+from imdb_lightning.runs.signals import Interrupted, leave
+
+
+def main() -> None:
+    """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
+    command_line.register_schema()
+    try:
+        asked = command_line.read_command_line(sys.argv[1:], preflight)
+        if asked.sweep is not None:
+            for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
+                check()
+    except UserError as error:
+        refuse(error)
+    for overrides, mistake in asked.errors.items():
+        print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
+    if asked.launcher.name == "slurm":
+        from imdb_lightning.launch import submitit_launcher  # Needs its plug-in.
+
+        submitit_launcher.register()
+    elif asked.launcher.name == "ray":
+        clusters.lock_ray(asked.launcher)
+    sys.argv[1:] = asked.arguments
+    try:
+        hydra.main(str(command_line.CONF), CONFIG_NAME, command_line.VERSION_BASE)(job)()
+    except SystemExit as end:
+        # 1: a launcher lost its jobs; what there is can still be compared.
+        if end.code != 1 or asked.sweep is None or not asked.sweep.exists():
+            raise
+    if asked.sweep is not None and is_first(asked.configs[0]):
+        succeeded = compare_sweep(asked.sweep)
+        if not asked.configs[0].keep:
+            shutil.rmtree(asked.sweep)
+        sys.exit(0 if succeeded else 1)
+
+
+def job(values: DictConfig) -> None:
+    """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
+    composed = HydraConfig.get()
+    folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
+    try:
+        config = parse(values)
+        result = launch(config, folder, keep_failed=sweeping)
+    except Interrupted as interrupted:
+        key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)
+        again = f"{key}={os.path.relpath(place)}"
+        if is_first(config):
+            print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
+        leave(interrupted)
+    except OtherRunError as error:
+        refuse(error)  # Also in a sweep: its folder is another's, and no status is to be written there.
+    except Exception as error:
+        if sweeping:
+            record_failure(folder, error)
+            if isinstance(error, UserError):
+                print(error, file=sys.stderr)
+            else:
+                traceback.print_exc()
+            return
+        if isinstance(error, UserError):
+            refuse(error)
+        raise
+    from imdb_lightning.runs.report import print_result
+
+    if not is_first(config):
+        return
+    print_result(result, folder if config.keep else None)
+    if not (config.keep or sweeping):
+        shutil.rmtree(folder)
+
+
+def refuse(error: UserError) -> None:
+    """Says what the user can mend and ends."""
+    print(error, file=sys.stderr)
+    sys.exit(2)
