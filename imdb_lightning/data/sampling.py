@@ -10,6 +10,7 @@ process could hand over a batch for less than it costs to make one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,11 +42,25 @@ class EpochOrder:
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
 
 
-class BatchLoader:
-    """This process's parts of an epoch's batches, as tuples `(labels, reviews, *inputs)` of CPU tensors.
+class Batch(NamedTuple):
+    """This process's part of a global batch; it may be empty.
 
-    `labels` is float32 `[b]`, `reviews` the size of the whole global batch, and `inputs` are `ids` int32 `[n]` and
-    `offsets` int32 `[b + 1]`, or for the dense layout one float32 `[b, V]`. A part may be empty.
+    Attributes:
+        labels: float32 `[b]` of 0 and 1.
+        scale: processes / reviews of the whole global batch, float32 scalar. A sum of losses times it has a gradient
+            whose mean over processes is that of the global batch's mean loss, however uneven the parts are.
+        inputs: word ids int32 `[n]`, or for the dense layout multi-hot rows float32 `[b, V]`.
+        offsets: int32 `[b + 1]`, where each review's ids begin; None for the dense layout.
+    """
+
+    labels: Tensor
+    scale: Tensor
+    inputs: Tensor
+    offsets: Tensor | None
+
+
+class BatchLoader:
+    """This process's parts of an epoch's batches, as `Batch` tuples of CPU tensors.
 
     Args:
         bags: the split.
@@ -85,7 +100,7 @@ class BatchLoader:
     def __len__(self) -> int:
         return -(-len(self.bags) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         order = None if self.sampler is None else self.sampler.permutation()
         self._given, self._skip = self._skip, 0
         for begin in range(self._given * self.batch_size, len(self.bags), self.batch_size):
@@ -100,9 +115,10 @@ class BatchLoader:
                 ids, offsets = self.bags.take(rows)
                 labels = self.bags.labels[rows]
             self._given += 1
-            yield torch.from_numpy(labels.astype(np.float32)), torch.tensor(size), *self._inputs(ids, offsets)
+            scale = torch.tensor(self.world_size / size)
+            yield Batch(torch.from_numpy(labels.astype(np.float32)), scale, *self._inputs(ids, offsets))
 
-    def _inputs(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> tuple[Tensor, ...]:
+    def _inputs(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> tuple[Tensor, Tensor | None]:
         if self.layout == "dense":
-            return (torch.from_numpy(multi_hot(ids, offsets, self.num_words)),)
+            return torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None
         return torch.from_numpy(ids), torch.from_numpy(offsets)

@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.datamodule import EVALUATION_BATCHES
-from imdb_lightning.data.sampling import BatchLoader
+from imdb_lightning.data.sampling import Batch, BatchLoader
 from imdb_lightning.model.metrics import LossAndAccuracy, classification_metrics
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import LOSSES, l2_penalty
@@ -67,14 +67,14 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
 
 
 def _score_part(
-    network: SentimentNetwork, batches: Iterable[tuple[Tensor, ...]], config: Config
+    network: SentimentNetwork, batches: Iterable[Batch], config: Config
 ) -> tuple[LossAndAccuracy, list[Tensor]]:
     losses_of, totals, parts = LOSSES[config.model.loss], LossAndAccuracy(), []
     penalty = l2_penalty(network.hidden_kernels(), config.model.l2) if config.model.l2 else None
     halves = config.trainer.precision == "bf16-mixed"
-    for labels, _, *inputs in batches:
+    for labels, _, inputs, offsets in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=halves):
-            logits = network(*inputs)
+            logits = network(inputs, offsets)
             losses = losses_of(logits, labels)
         probabilities = torch.sigmoid(logits.float())
         totals.update(losses, penalty, probabilities, labels)

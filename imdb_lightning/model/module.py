@@ -1,7 +1,7 @@
 """The one LightningModule for all networks: steps, exact totals, optimizer.
 
-It counts on batches as `imdb_lightning.data` makes them: `(labels, reviews, *inputs)`, where `reviews` is the size
-of the global batch of which this process has a part.
+Batches are those of `imdb_lightning.data.sampling.Batch`, or `(x, y)` of any DataLoader: multi-hot rows `[B, V]` and
+labels `[B]` of 0 and 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import LOSSES, l2_penalty
 from imdb_lightning.model.optimizer import OPTIMIZERS
 
-Batch = tuple[Tensor, ...]
+Batch = Sequence[Any]
+"""`(labels, scale, inputs, offsets)`, or `(x, y)`."""
 
 
 class SentimentClassifier(pl.LightningModule):
@@ -78,7 +79,8 @@ class SentimentClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """A rank's loss, whose gradient's mean over ranks is that of the global batch's mean loss."""
         losses, penalty, _ = self._step("train", batch)
-        loss = losses.sum() * (self.trainer.world_size / batch[1])
+        scale = batch[1] if len(batch) == 4 else 1 / len(losses)
+        loss = losses.sum() * scale
         return loss if penalty is None else loss + penalty
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -89,10 +91,12 @@ class SentimentClassifier(pl.LightningModule):
         """Adds the batch to the test's totals and keeps its probabilities."""
         self._parts.append(self._step("test", batch)[2].cpu())
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Probabilities of being positive, float32 `[B]`."""
-        _, _, *inputs = batch
-        return torch.sigmoid(self(*inputs).float())
+    def predict_step(self, batch: Tensor | Batch, batch_index: int) -> Tensor:
+        """Probabilities of being positive, float32 `[B]`; of a DataLoader, labels may be left out."""
+        if isinstance(batch, Tensor):
+            return torch.sigmoid(self(batch).float())
+        inputs, offsets = batch[2:] if len(batch) == 4 else (batch[0], None)
+        return torch.sigmoid(self(inputs, offsets).float())
 
     def on_train_epoch_start(self) -> None:
         """Starts training's totals anew."""
@@ -157,8 +161,11 @@ class SentimentClassifier(pl.LightningModule):
         return totals
 
     def _step(self, split: str, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
-        labels, _, *inputs = batch
-        logits = self(*inputs)
+        if len(batch) == 4:
+            labels, _, inputs, offsets = batch
+        else:
+            (inputs, labels), offsets = batch, None
+        logits, labels = self(inputs.float() if offsets is None else inputs, offsets), labels.float()
         losses = self.losses(logits, labels)
         penalty = l2_penalty(self.network.hidden_kernels(), self.l2) if self.l2 else None
         probabilities = torch.sigmoid(logits.detach().float())

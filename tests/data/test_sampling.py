@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from imdb_lightning.data.bags import Bags, BagsWriter, multi_hot, open_bags
-from imdb_lightning.data.sampling import BatchLoader, EpochOrder
+from imdb_lightning.data.sampling import Batch, BatchLoader, EpochOrder
 
 ROWS, WORDS = 53, 200
 
@@ -22,7 +22,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Bags:
     return open_bags(folder, "split")
 
 
-def rows_of(batch: tuple[torch.Tensor, ...]) -> list[int]:
+def rows_of(batch: Batch) -> list[int]:
     labels, _, ids, _ = batch
     rows = ids.reshape(-1, 2)[:, 0].tolist()
     assert labels.tolist() == [row % 2 for row in rows]
@@ -35,7 +35,7 @@ def epoch(bags: Bags, order: EpochOrder | None, world_size: int, batch_size: int
     batches = []
     for parts in zip(*loaders, strict=True):
         batches.append([row for part in parts for row in rows_of(part)])
-        assert {int(part[1]) for part in parts} == {len(batches[-1])}
+        assert {part.scale.item() for part in parts} == {np.float32(world_size / len(batches[-1]))}
     assert {len(loader) for loader in loaders} == {len(batches)}
     return batches
 

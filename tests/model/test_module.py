@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader, TensorDataset
 
 from imdb_lightning import IMDBDataModule, SentimentClassifier
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import multi_hot
+from imdb_lightning.data.sampling import BatchLoader
 from imdb_lightning.training import experiment
 from tests import oracle
 
@@ -148,6 +151,33 @@ def test_classifier_is_loaded_from_a_runs_own_checkpoint(compose: Callable[..., 
     assert weights.keys() == loaded.network.state_dict().keys()
     assert all(torch.equal(weight, weights[name]) for name, weight in loaded.network.state_dict().items())
     assert sum(parameter.numel() for parameter in loaded.parameters()) == result.parameters
+
+
+def test_stock_data_loaders_of_multi_hot_rows_and_labels_work(datamodule: IMDBDataModule, tmp_path: Path) -> None:
+    """The same reviews in the same batches give the same numbers as our own loader."""
+    datamodule.setup()
+    splits, results = datamodule.splits, []
+    rows = {name: getattr(splits, name).part(0, 200) for name in ("train", "validation", "test")}
+    sets = {
+        name: TensorDataset(
+            torch.from_numpy(multi_hot(*bags.span(0, 200), 500)), torch.from_numpy(bags.labels.astype(int))
+        )
+        for name, bags in rows.items()
+    }
+    ours = {name: BatchLoader(bags, 64, 500, "dense") for name, bags in rows.items()}
+    for loaders in (ours, {name: DataLoader(dataset, batch_size=64) for name, dataset in sets.items()}):
+        pl.seed_everything(0, verbose=False)
+        classifier = SentimentClassifier([8, 4], "relu", "bce", l2=0.001, num_words=500)
+        trainer = stock_trainer(tmp_path, max_epochs=2)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            trainer.fit(classifier, loaders["train"], loaders["validation"])
+            (metrics,) = trainer.test(classifier, loaders["test"], verbose=False)
+            predicted = torch.cat(trainer.predict(classifier, loaders["test"]))
+        results.append((metrics, predicted, classifier.test_probabilities))
+    assert results[0][0] == results[1][0]
+    for first, second in zip(results[0][1:], results[1][1:], strict=True):
+        assert torch.equal(first, second)
 
 
 def test_mean_squared_error_does_not_saturate_in_bfloat16() -> None:

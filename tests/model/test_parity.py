@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from imdb_lightning.data.bags import Bags, multi_hot
+from imdb_lightning.data.bags import Bags
+from imdb_lightning.data.sampling import Batch, BatchLoader
 from imdb_lightning.model.module import SentimentClassifier
-from imdb_lightning.model.objective import l2_penalty
 from tests import oracle
 
 SETTINGS = {
@@ -35,17 +35,9 @@ def bags_of(keras: dict[str, np.ndarray], split: str) -> Bags:
     return Bags(ids.astype(np.int32), offsets.astype(np.int64), labels)
 
 
-def batch(bags: Bags, start: int, stop: int, layout: str) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    ids, offsets = bags.span(start, stop)
-    labels = torch.from_numpy(bags.labels[start:stop].astype(np.float32))
-    if layout == "dense":
-        return labels, (torch.from_numpy(multi_hot(ids, offsets, 1000)),)
-    return labels, (torch.from_numpy(ids), torch.from_numpy(offsets))
-
-
-def loss_of(classifier: SentimentClassifier, labels: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    loss = classifier.losses(classifier(*inputs), labels).mean()
-    return loss + l2_penalty(classifier.network.hidden_kernels(), classifier.l2) if classifier.l2 else loss
+def batch(bags: Bags, start: int, stop: int, layout: str) -> Batch:
+    (loaded,) = BatchLoader(bags.part(start, stop), stop - start, 1000, layout)
+    return loaded
 
 
 @pytest.mark.parametrize("layout", ["sparse", "dense"])
@@ -60,7 +52,7 @@ def test_losses_of_all_steps_equal_those_of_keras(name: str, layout: str, keras:
     optimizer = classifier.configure_optimizers()
     losses = []
     for step in range(len(keras[f"{name}/loss"])):
-        loss = loss_of(classifier, *batch(train, 512 * step, 512 * (step + 1), layout))
+        loss = classifier.training_step(batch(train, 512 * step, 512 * (step + 1), layout), step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -68,9 +60,10 @@ def test_losses_of_all_steps_equal_those_of_keras(name: str, layout: str, keras:
     np.testing.assert_allclose(losses[0], keras[f"{name}/loss"][0], rtol=1e-5)
     np.testing.assert_allclose(losses, keras[f"{name}/loss"], rtol=1e-5)
     with torch.no_grad():
-        labels, inputs = batch(validation, 0, 2000, layout)
-        assert loss_of(classifier, labels, inputs).item() == pytest.approx(float(keras[f"{name}/val_loss"]), abs=1e-3)
-        probabilities = torch.sigmoid(classifier(*inputs)).numpy()
+        reviews = batch(validation, 0, 2000, layout)
+        loss = classifier.training_step(reviews, 0).item()
+        assert loss == pytest.approx(float(keras[f"{name}/val_loss"]), abs=1e-3)
+        probabilities = classifier.predict_step(reviews, 0).numpy()
     np.testing.assert_allclose(probabilities, keras[f"{name}/val_probability"], atol=5e-4)
 
 
