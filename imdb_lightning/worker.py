@@ -36,7 +36,7 @@ def main() -> None:
             try:
                 config = load_config(folder / CONFIG)
                 join_group(config.trainer)
-                experiment.run(config, folder, started)
+                experiment.run(config, folder, started=started)
             except UserError as error:
                 relay_refusal(error)
             except RuntimeError:

@@ -11,51 +11,56 @@ import time
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.runs.signals import Interrupted
 from imdb_lightning.training import experiment
-from imdb_lightning.training.callbacks import StepSeeds
 from tests.conftest import CACHE, Command
 from tests.kill_rounds import equal, outcome
 
 SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",
-    "data.batch_size=128", "model=regularized_relu_bce", "trainer.max_epochs=4",
+    "data.batch_size=128", "model=regularized_relu_bce", "trainer.max_epochs=4", "model.schedule=cosine",
+    "model.warmup_epochs=1.5",
 ]  # fmt: skip
 
 
-class StopAt(StepSeeds):
+class StopAt(pl.Callback):
     """Sends this process a signal at a step, as a scheduler would."""
 
-    at = (1, 4)
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = (epoch, step)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if (trainer.current_epoch, batch_idx) == self.at:
             signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.fixture(scope="module")
+def whole(compose, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What a run leaves that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    experiment.run(compose(*SMALL), folder)
+    return outcome(folder)
 
 
 @pytest.mark.parametrize("at", [(0, 0), (1, 4), (2, 15), (3, 14)])
 @pytest.mark.parametrize("steps", ["null", "3"])
 def test_interrupted_run_goes_on_to_the_same_bits(
-    at: tuple[int, int], steps: str, compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: tuple[int, int], steps: str, compose, whole: dict[str, object], tmp_path: Path
 ) -> None:
     """Interrupted at a run's first step, in the middle of an epoch, and at an epoch's last step."""
     config = compose(*SMALL, f"checkpoint.every_n_steps={steps}")
-    experiment.run(config, tmp_path / "whole")
-    monkeypatch.setattr(StopAt, "at", at)
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "StepSeeds", StopAt)
-        with pytest.raises(Interrupted):
-            experiment.run(config, tmp_path / "cut")
+    with pytest.raises(Interrupted):
+        experiment.run(config, tmp_path / "cut", callbacks=[StopAt(*at)])
     status = json.loads((tmp_path / "cut" / "status.json").read_text())
     assert (status["state"], status["reason"]) == ("interrupted", "SIGUSR1")
     step = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert step == 16 * at[0] + at[1] + 1
     experiment.run(config, tmp_path / "cut")
-    whole, cut = outcome(tmp_path / "whole"), outcome(tmp_path / "cut")
+    cut = outcome(tmp_path / "cut")
     assert [key for key in whole if not equal(whole[key], cut[key])] == []
 
 

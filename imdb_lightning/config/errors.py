@@ -7,6 +7,7 @@ accident and fails loudly, with its traceback.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 class UserError(ValueError):
@@ -64,3 +65,11 @@ def check_real(key: str, value: float, accepted: str, ok: bool, example: float) 
     """Refuses a number that is not finite, or not `ok`."""
     if not (ok and math.isfinite(value)):
         raise UserError(key, accepted, value, f"Try {key}={example:g}.")
+
+
+def check_targets(key: str, values: dict[str, Any]) -> None:
+    """Refuses a mapping of names to objects to be made unless each names its class."""
+    for name, value in values.items():
+        if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+            accepted, remedy = "a mapping with a class as _target_", f"Say {key}.{name}._target_=package.module.Class."
+            raise UserError(f"{key}.{name}", accepted, repr(value), remedy)

@@ -9,17 +9,26 @@ OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from imdb_lightning.config.data import DATA_SCHEMAS, DataConfig
-from imdb_lightning.config.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
+from imdb_lightning.config.errors import (
+    MAX_SEED,
+    MAX_SIZE,
+    UserError,
+    check_choice,
+    check_real,
+    check_targets,
+    check_whole,
+)
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
 ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MAX_THREADS = 1024
@@ -46,6 +55,10 @@ class ModelConfig:
     """One of `OPTIMIZERS`, with Keras's settings."""
     learning_rate: float
     """Step size, above 0."""
+    schedule: str = "constant"
+    """How the step size goes on after warm-up: one of `SCHEDULES`; `cosine` and `linear` end at 0."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the step size rises from 0, step by step; at least 0."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -61,6 +74,8 @@ class ModelConfig:
         check_real("model.dropout", self.dropout, "a number from 0 to below 1", 0 <= self.dropout < 1, 0.5)
         check_choice("model.optimizer", self.optimizer, OPTIMIZERS)
         check_real("model.learning_rate", self.learning_rate, "a number above 0", self.learning_rate > 0, 1e-3)
+        check_choice("model.schedule", self.schedule, SCHEDULES)
+        check_real("model.warmup_epochs", self.warmup_epochs, "a number, at least 0", self.warmup_epochs >= 0, 1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -125,12 +140,15 @@ class CallbacksConfig:
     """Stop after so many epochs without a better value, at least 1; null: never stop early."""
     restore_best: bool
     """Test the best epoch's weights instead of the last one's."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
         check_choice("callbacks.monitor", self.monitor, tuple(MONITORS))
         check_choice("callbacks.mode", self.mode, (MONITORS[self.monitor],))
         if self.patience is not None:
             check_whole("callbacks.patience", self.patience, 1, 2)
+        check_targets("callbacks.extra", self.extra)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,8 +182,11 @@ class Config:
     trainer: TrainerConfig
     callbacks: CallbacksConfig
     checkpoint: CheckpointConfig
+    logger: dict[str, Any] = field(default_factory=dict)
+    """Lightning loggers by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
+        check_targets("logger", self.logger)
         check_whole("seed", self.seed, 0, 0, MAX_SEED)
         if not self.name or "/" in self.name:
             raise UserError("name", "a name without '/'", repr(self.name), "It becomes part of a folder's name.")

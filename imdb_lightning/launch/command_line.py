@@ -31,6 +31,7 @@ from imdb_lightning.launch.overrides import CONFIG_NAME, expand_glob, explain, s
 from imdb_lightning.launch.slurm import current_step
 
 VERSION_BASE = "1.3"
+OPEN_KEYS = ("trainer.flags.", "callbacks.extra.", "logger.")
 _PACKAGE = Path(__file__).resolve().parent.parent
 # The settings stand beside the package in a checkout and inside it in a wheel.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -76,8 +77,8 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     Raises:
         UserError: a job cannot be composed, or none can run.
     """
-    # `trainer.flags` holds any keys, which Hydra takes for new ones, to be added with a plus.
-    arguments = [f"++{text}" if text.startswith("trainer.flags.") else text for text in arguments]
+    # These hold any keys, which Hydra takes for new ones, to be added with a plus.
+    arguments = [f"++{text}" if text.startswith(OPEN_KEYS) else text for text in arguments]
     parsed = get_args_parser().parse_args(arguments)
     modes = [f"--{mode}" for mode in ("multirun", "cfg", "info") if getattr(parsed, mode)]
     if len(modes) > 1:

@@ -21,6 +21,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import TrainerConfig
 from imdb_lightning.launch.clusters import find_plugin
 
 CONFIG_NAME = "config"
@@ -79,7 +80,10 @@ def explain(error: Exception, search: Sequence[str] = ()) -> UserError:
     if isinstance(cause, ValidationError) and name.partition("[")[0] in fields:
         return UserError(key, str(fields[name.partition("[")[0]].type), repr(getattr(cause, "value", None)), _HELP)
     if key and fields and name not in fields:
-        return UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", _closest(name, list(fields)))
+        remedy = _closest(name, list(fields))
+        if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
+            remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
+        return UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy)
     return UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP)
 
 

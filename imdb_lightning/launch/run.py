@@ -109,7 +109,7 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         from imdb_lightning.training import experiment
 
         with claimed_gpu(_gpus()) if config.trainer.accelerator == "gpu" else nullcontext(0) as gpu:
-            return experiment.run(config, folder, started, gpu)
+            return experiment.run(config, folder, started=started, gpu=gpu)
     except UserError:
         if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
             _remove(folder)

@@ -7,18 +7,21 @@ labels `[B]` of 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from imdb_lightning.config.schema import ModelConfig
 from imdb_lightning.model.metrics import LossAndAccuracy
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import LOSSES, l2_penalty
-from imdb_lightning.model.optimizer import OPTIMIZERS
+from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
 
 Batch = Sequence[Any]
 """`(labels, scale, inputs, offsets)`, or `(x, y)`."""
@@ -38,6 +41,8 @@ class SentimentClassifier(pl.LightningModule):
         dropout: after each hidden activation, from 0 to below 1.
         optimizer: `adam`, `rmsprop` or `sgd`, with Keras's settings.
         learning_rate: above 0.
+        schedule: `constant`, `cosine` or `linear`, step by step to the end of training.
+        warmup_epochs: over which the learning rate rises from 0, step by step.
         num_words: width of the multi-hot input.
 
     Attributes:
@@ -58,6 +63,8 @@ class SentimentClassifier(pl.LightningModule):
         dropout: float = 0.0,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
+        schedule: str = "constant",
+        warmup_epochs: float = 0.0,
         num_words: int = 10_000,
     ) -> None:
         super().__init__()
@@ -69,6 +76,7 @@ class SentimentClassifier(pl.LightningModule):
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
         self.test_probabilities = torch.empty(0)
         self._parts: list[Tensor] = []
+        self._schedule = partial(learning_rate_factor, schedule="constant", warmup_steps=0, steps=1)
         self._saved_totals: list[list[float]] | None = None
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
@@ -140,7 +148,7 @@ class SentimentClassifier(pl.LightningModule):
         self._saved_totals = checkpoint.get("train_totals")
 
     def on_train_start(self) -> None:
-        """Takes this process's totals back; of another number of processes, each takes its share."""
+        """Starts the schedule, and takes this process's totals back; of another number of processes, each its share."""
         if self._saved_totals is not None:
             trainer, totals = self.trainer, self.totals_of("train")
             of_processes = torch.tensor(self._saved_totals, dtype=torch.float64)
@@ -149,10 +157,31 @@ class SentimentClassifier(pl.LightningModule):
             totals.hits.fill_(int(hits))
             totals.reviews.fill_(int(reviews))
             self._saved_totals = None
+        self._start_schedule()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer by name, over all parameters."""
-        return OPTIMIZERS[self.hparams["optimizer"]](self.parameters(), self.hparams["learning_rate"])
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer by name, over all parameters, and the schedule of its learning rate, if there is one."""
+        optimizer = OPTIMIZERS[self.hparams["optimizer"]](self.parameters(), self.hparams["learning_rate"])
+        if self.hparams["schedule"] == "constant" and not self.hparams["warmup_epochs"]:
+            return optimizer
+        scheduler = LambdaLR(optimizer, lambda step: self._schedule(step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _start_schedule(self) -> None:
+        """Gives the schedule its length, which depends on the loader.
+
+        To ask for it any earlier would make Lightning set up the loader before it has read, from a checkpoint within
+        an epoch, how many batches the loader is to leave out; it would then leave out none.
+        """
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
+            warmup_steps = round(self.hparams["warmup_epochs"] * steps / epochs)
+            self._schedule = partial(
+                learning_rate_factor, schedule=self.hparams["schedule"], warmup_steps=warmup_steps, steps=steps
+            )
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                group["lr"] = rate * self._schedule(scheduler.last_epoch)
 
     def totals_of(self, split: str) -> LossAndAccuracy:
         """The totals of `train`, `val` or `test`; those of training hold the last epoch until the next begins."""
@@ -189,5 +218,7 @@ def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
         dropout=config.dropout,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        warmup_epochs=config.warmup_epochs,
         num_words=num_words,
     )

@@ -47,3 +47,25 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], torch.optim.Opti
     "rmsprop": lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr, alpha=0.9, eps=1e-7),
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
 }
+
+
+def learning_rate_factor(step: int, schedule: str, warmup_steps: int, steps: int) -> float:
+    """What the learning rate is multiplied with in a step: a function of the step alone, so that a resumed run goes on.
+
+    It rises to 1 in equal steps, then stays (`constant`), falls along half a cosine (Loshchilov and Hutter, "SGDR",
+    2017) or along a line, to 0 after the last step.
+
+    Args:
+        step: from 0.
+        schedule: `constant`, `cosine` or `linear`.
+        warmup_steps: steps of the rise.
+        steps: of the whole training.
+
+    Example:
+        >>> [learning_rate_factor(step, "linear", 2, 6) for step in range(7)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = min((step - warmup_steps) / max(steps - warmup_steps, 1), 1.0)
+    return {"constant": 1.0, "cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done}[schedule]

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.file import read_values
+from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
 from imdb_lightning.runs.records import (
     CHECKPOINT,
@@ -73,7 +73,8 @@ def finished_result(config: Config, folder: Path) -> RunResult | None:
     before = folder / CONFIG
     if not before.is_file():
         return None
-    saved, wanted = _flatten(read_values(before)), _flatten(_settings(config))
+    # Through the schema, so that a run from before a setting was there has its default.
+    saved, wanted = _flatten(_settings(load_config(before))), _flatten(_settings(config))
     differing = [key for key in saved.keys() | wanted.keys() if saved.get(key, _ABSENT) != wanted.get(key, _ABSENT)]
     if differing:
         raise OtherRunError(

@@ -10,11 +10,13 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
@@ -28,7 +30,7 @@ from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.training.callbacks import BestWeights, EpochProgress, History, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_hparams, write_pictures
-from imdb_lightning.training.trainer import build_early_stopping, build_trainer
+from imdb_lightning.training.trainer import build_early_stopping, build_targets, build_trainer
 
 
 class Stopwatch:
@@ -50,12 +52,20 @@ class Stopwatch:
         self.lap = now
 
 
-def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0) -> RunResult:
+def run(
+    config: Config,
+    folder: Path,
+    callbacks: Sequence[pl.Callback] = (),
+    started: float | None = None,
+    gpu: int = 0,
+) -> RunResult:
     """Trains, puts the best weights back, tests and reports.
 
     Args:
         config: the settings.
         folder: where everything is written.
+        callbacks: any of Lightning's or your own, besides those of the settings; states that they have go into the
+            checkpoint.
         started: when the run began, by `time.perf_counter`, if that was before this call.
         gpu: which GPU to use if the run is of one process and on a GPU.
 
@@ -83,7 +93,12 @@ def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0
         watch.end("data")
 
         module = build_module(config.model, config.data.num_words)
-        trainer = build_trainer(config.trainer, _callbacks(config, folder, history, signals), gpu)
+        extra = [*build_targets("callbacks.extra", config.callbacks.extra, pl.Callback), *callbacks]
+        loggers = build_targets("logger", config.logger, Logger, save_dir=str(folder))
+        all_callbacks = _callbacks(config, folder, history, signals, extra)
+        trainer = build_trainer(config.trainer, folder, all_callbacks, loggers, gpu)
+        for logger in loggers:
+            logger.log_hyperparams(_hparams(config))
         checkpoint = folder / CHECKPOINT
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
@@ -111,12 +126,15 @@ def run(config: Config, folder: Path, started: float | None = None, gpu: int = 0
     return result
 
 
-def _callbacks(config: Config, folder: Path, history: History, signals: SignalWatch) -> list[pl.Callback]:
+def _callbacks(
+    config: Config, folder: Path, history: History, signals: SignalWatch, extra: list[pl.Callback]
+) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
         EpochProgress(),  # First, so that its bar is away when history speaks.
         history,
         TensorBoardCurves(folder, history),
-        StepSeeds(config.seed),
+        *extra,
+        StepSeeds(config.seed),  # After any callback that draws numbers itself, so that dropout's do not change.
         LastCheckpoint(folder / CHECKPOINT, config.checkpoint.every_n_steps, config.checkpoint.every_minutes, signals),
     ]
     if config.callbacks.restore_best:

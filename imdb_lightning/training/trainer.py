@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +15,7 @@ import torch.distributed as dist
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from imdb_lightning.config.errors import UserError
@@ -28,12 +31,16 @@ warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\
 warnings.filterwarnings("ignore", message=r"The `srun` command is available")
 
 
-def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback], gpu: int = 0) -> pl.Trainer:
+def build_trainer(
+    config: TrainerConfig, folder: Path, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger], gpu: int = 0
+) -> pl.Trainer:
     """The trainer that the settings ask for, for this process: alone, or one of several under torchrun.
 
     Args:
         config: the settings.
+        folder: the run's, where callbacks write that are told no other place.
         callbacks: all of them; Lightning adds none of its own.
+        loggers: what else gets the logged metrics besides our own files.
         gpu: which GPU a single process on GPUs uses.
 
     Raises:
@@ -47,21 +54,70 @@ def build_trainer(config: TrainerConfig, callbacks: Sequence[pl.Callback], gpu: 
         "callbacks": list(callbacks),
         # Our data is cut for the processes already, and our callbacks do what these would.
         "use_distributed_sampler": False,
-        "logger": False,
+        "logger": list(loggers) or False,
+        "default_root_dir": folder,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         **_processes(config, gpu),
     }
+    if loggers and "log_every_n_steps" not in config.flags:
+        ours["log_every_n_steps"] = 1  # Else an epoch of fewer than 50 steps has no point of a learning rate.
     known = set(inspect.signature(pl.Trainer).parameters)
     for name in config.flags:
         if name in ours:
-            where = f"trainer.{name}" if hasattr(config, name) else "the other settings"
-            raise UserError(f"trainer.flags.{name}", "a flag that is not set elsewhere", "one that is", f"Use {where}.")
+            raise UserError(
+                f"trainer.flags.{name}", "a flag that is not set elsewhere", "one that is", _elsewhere(name)
+            )
         if name not in known:
             accepted = "a flag of pytorch_lightning.Trainer: " + ", ".join(sorted(known - set(ours)))
             raise UserError(f"trainer.flags.{name}", accepted, "an unknown one", "Mend or remove it.")
     return pl.Trainer(**ours, **config.flags)
+
+
+def _elsewhere(flag: str) -> str:
+    """Which key decides a flag."""
+    keys = {
+        "callbacks": "callbacks.extra.NAME._target_=...",
+        "logger": "logger.NAME._target_=...",
+        "default_root_dir": "hydra.run.dir",
+        "strategy": "trainer=cpu, gpu, ddp_cpu or ddp",
+        "use_distributed_sampler": "nothing: batches are cut for the processes already",
+        "enable_progress_bar": "nothing: the bar shows on a terminal only",
+    }
+    own = {field.name for field in dataclasses.fields(TrainerConfig)}
+    return f"Use {keys.get(flag, f'trainer.{flag}' if flag in own else 'nothing: it is fixed')}."
+
+
+def build_targets(key: str, settings: dict[str, Any], kind: type, **defaults: Any) -> list[Any]:
+    """Makes the objects that settings name by their classes.
+
+    Args:
+        key: of the settings, for messages.
+        settings: mappings with `_target_` by name, as `hydra.utils.instantiate` takes them.
+        kind: what each has to be.
+        defaults: arguments for those that take them and whose settings do not say them.
+
+    Raises:
+        UserError: a class cannot be found or made, or it is of another kind.
+    """
+    if not settings:
+        return []
+    from hydra.errors import HydraException
+    from hydra.utils import get_class, instantiate
+
+    made = []
+    for name, values in settings.items():
+        accepted, remedy = f"the class of a {kind.__name__} and its arguments", "Mend it, or install what it needs."
+        try:
+            known = inspect.signature(get_class(values["_target_"])).parameters
+            made.append(instantiate({**{k: v for k, v in defaults.items() if k in known}, **values}))
+        except (HydraException, ImportError, ValueError) as error:
+            text = " ".join(str(error.__cause__ or error).split())
+            raise UserError(f"{key}.{name}", accepted, text, remedy) from error
+        if not isinstance(made[-1], kind):
+            raise UserError(f"{key}.{name}", accepted, f"a {type(made[-1]).__name__}", remedy)
+    return made
 
 
 def _processes(config: TrainerConfig, gpu: int) -> dict[str, Any]:
