@@ -29,5 +29,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 $(CLUSTERS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test,slurm,ray,joblib]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test,slurm,ray,joblib,wandb,mlflow]"
 	touch $(CLUSTERS)

@@ -5,6 +5,7 @@ It knows settings and a folder; neither Hydra nor how its process came to be.
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -17,13 +18,14 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
-from imdb_lightning.runs.lifecycle import finished_result, open_run
+from imdb_lightning.runs.lifecycle import finished_result, open_run, rank
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
 from imdb_lightning.runs.report import draw_test, write_curves
 from imdb_lightning.runs.signals import SignalWatch
@@ -94,11 +96,12 @@ def run(
 
         module = build_module(config.model, config.data.num_words)
         extra = [*build_targets("callbacks.extra", config.callbacks.extra, pl.Callback), *callbacks]
-        loggers = build_targets("logger", config.logger, Logger, save_dir=str(folder))
+        loggers = _loggers(config, folder)
         all_callbacks = _callbacks(config, folder, history, signals, extra)
         trainer = build_trainer(config.trainer, folder, all_callbacks, loggers, gpu)
         for logger in loggers:
-            logger.log_hyperparams(_hparams(config))
+            others = {name: value for name, value in _hparams(config).items() if name not in module.hparams}
+            logger.log_hyperparams(others)  # Lightning logs the module's own.
         checkpoint = folder / CHECKPOINT
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
@@ -143,6 +146,15 @@ def _callbacks(
     if early_stopping is not None:
         callbacks.append(early_stopping)
     return callbacks
+
+
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    """The loggers of the settings, on rank 0: two ranks that set up one store at once would spoil it."""
+    if rank():
+        return [DummyLogger() for _ in config.logger]
+    # What is not said is kept in the run's folder; MLflow's own default is the working directory.
+    store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
+    return build_targets("logger", config.logger, Logger, save_dir=str(folder), tracking_uri=store)
 
 
 def _best_epoch(history: list[Epoch], config: Config) -> int:

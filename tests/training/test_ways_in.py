@@ -6,9 +6,11 @@ import csv
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,35 @@ def test_own_callback_and_logger_from_the_python_path(processes: int, command: C
     assert (tmp_path / "run" / "logger").exists()
     for name in ("csv", "rows"):  # Several loggers at once.
         assert rows_of(tmp_path / "run" / name / "version_0" / "metrics.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("processes", [1, 2])
+def test_mlflow_keeps_a_local_store(processes: int, command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    several = ["trainer=ddp_cpu", f"trainer.devices={processes}"] if processes > 1 else []
+    answer = command(tmp_path, *SMALL, *several, "logger=[mlflow,csv]", "name=mine", "hydra.run.dir=run")
+    assert answer.returncode == 0, answer.stderr
+    with closing(sqlite3.connect(tmp_path / "run" / "mlflow.db")) as store:
+        (run,) = store.execute("select name from runs").fetchall()
+        losses = store.execute("select value from metrics where key = 'val/loss' order by step").fetchall()
+        settings = dict(store.execute("select key, value from params").fetchall())
+    assert run == ("mine",)
+    expected = [float(row["val_loss"]) for row in rows_of(tmp_path / "run" / "history.csv")]
+    assert [loss for (loss,) in losses] == pytest.approx(expected, rel=1e-6)
+    assert (settings["hidden_units"], settings["seed"], settings["batch_size"]) == ("[16]", "0", "100")
+    assert (tmp_path / "run" / "csv" / "version_0" / "metrics.csv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_wandb_works_offline(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    answer = command(tmp_path, *SMALL, "logger=wandb", "logger.wandb.offline=true", "hydra.run.dir=run")
+    assert answer.returncode == 0, answer.stderr
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
 def test_callbacks_of_a_python_caller_are_called(compose: Callable[..., Config], tmp_path: Path) -> None:
