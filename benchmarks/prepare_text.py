@@ -17,25 +17,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from imdb_lightning.data.packaged import _find_file, read_reviews
+from imdb_lightning.data.packaged import find_file, read_reviews
 
 PREPARE = """
 import sys
 from pathlib import Path
-from imdb_lightning.data.text import Source, load_text
-source = Source(
-    train=[Path(sys.argv[1])], validation=[], test=[], text_column="text", label_column="label",
-    labels=("negative", "positive"), vocabulary=None, skip_bad_rows=False, validation_size=0.2, test_size=0.2, seed=0,
-    num_words=10_000,
-)
+from imdb_lightning.config.data import TextDataConfig
+from imdb_lightning.data.text import load_text
 if __name__ == "__main__":
-    print(len(load_text(Path(sys.argv[2]), source, train_size=None).train))
+    print(len(load_text(Path(sys.argv[2]), TextDataConfig(train=sys.argv[1])).train))
 """
 
 
 def write_reviews(path: Path, count: int) -> None:
     """Writes a CSV file of so many reviews."""
-    texts, labels = read_reviews(_find_file())
+    texts, labels = read_reviews(find_file())
     rows = itertools.islice(itertools.cycle(zip(texts, labels.tolist(), strict=True)), count)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(itertools.chain([("text", "label")], rows))

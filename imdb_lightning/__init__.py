@@ -1,6 +1,6 @@
 """Sentiment networks on bags of words: exact over processes, resumable to the bit, fast.
 
-The package itself imports nothing heavy: the two public classes, for those who have a Lightning script of
+The package itself imports nothing heavy: the three public classes, for those who have a Lightning script of
 their own, and `load_run`, which reads a trained network, are looked up when they are first asked for.
 
 Example:
@@ -17,16 +17,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imdb_lightning.data.datamodule import IMDBDataModule
+    from imdb_lightning.data.datamodule import IMDBDataModule, TextDataModule
     from imdb_lightning.inference.saved_run import load_run
     from imdb_lightning.model.module import SentimentClassifier
 
 __version__ = "0.1.0"
-__all__ = ["IMDBDataModule", "SentimentClassifier", "__version__", "load_run"]
+__all__ = ["IMDBDataModule", "SentimentClassifier", "TextDataModule", "__version__", "load_run"]
 
 _HOMES = {
     "IMDBDataModule": "imdb_lightning.data.datamodule",
     "SentimentClassifier": "imdb_lightning.model.module",
+    "TextDataModule": "imdb_lightning.data.datamodule",
     "load_run": "imdb_lightning.inference.saved_run",
 }
 
@@ -35,3 +36,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

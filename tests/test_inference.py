@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import imdb_lightning
+from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb
-from imdb_lightning.data.packaged import _find_file, read_reviews
+from imdb_lightning.data.packaged import find_file, read_reviews
 from imdb_lightning.inference.saved_run import RARE, START, load_run
 from imdb_lightning.runs.records import read_predictions
 from tests import oracle
@@ -132,10 +133,9 @@ def test_raw_text_gives_the_probability_of_its_row_in_the_npz(
     answer = command(tmp_path, f"data.path={real_npz}", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert answer.returncode == 0, answer.stderr
     run = load_run(tmp_path / "run")
-    texts, labels = read_reviews(_find_file())
+    texts, labels = read_reviews(find_file())
     of_texts = run.predict_proba(texts)
-    settings = {"word_index": None, "offline": "error", "validation_size": 10_000, "train_size": None}
-    splits = load_imdb(cache, path=str(real_npz), num_words=10_000, **settings)
+    splits = load_imdb(cache, IMDBDataConfig(path=str(real_npz), offline="error"))
     for bags in (splits.validation, splits.train):
         of_rows.append(run.score(*bags.span(0, len(bags))))
         of_labels.append(bags.labels)

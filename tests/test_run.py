@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import metadata
 
 from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags, multi_hot
-from imdb_lightning.data.datamodule import build_datamodule
+from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.runs.lifecycle import LOCK
 from tests import oracle
 from tests.conftest import REAL, Command
@@ -87,7 +87,7 @@ def predictions_of(run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bags_tested_by(run: Path) -> Bags:
-    datamodule = build_datamodule(load_config(run / "config.yaml").data, seed=0)
+    datamodule = ReviewDataModule(load_config(run / "config.yaml").data)
     datamodule.setup()
     return datamodule.splits.test
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from imdb_lightning.config.errors import MAX_SEED, MAX_SIZE, UserError, check_choice, check_real, check_whole
@@ -18,15 +18,15 @@ class DataConfig:
 
     source: str
     """Which kind of data it is: a key of `DATA_SCHEMAS`."""
-    cache_dir: str | None
+    cache_dir: str | None = None
     """Folder for downloads and prepared data; null: the user's cache folder."""
-    num_words: int
+    num_words: int = 10_000
     """Width of the multi-hot input; ids from this on become id 2. From 4, as 0 to 3 are reserved, to 2**31 - 1."""
-    train_size: int | None
+    train_size: int | None = None
     """Train on only the first so many training reviews, at least 1; null: on all."""
-    batch_size: int
+    batch_size: int = 512
     """Reviews in a step over all processes together, at least 1."""
-    layout: str
+    layout: str = "sparse"
     """`sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results."""
 
     def __post_init__(self) -> None:
@@ -41,13 +41,14 @@ class DataConfig:
 class IMDBDataConfig(DataConfig):
     """Keras's `imdb.npz`, or what stands in for it offline."""
 
-    path: str | None
+    source: str = "imdb"
+    path: str | None = None
     """A local `imdb.npz`; null: the cache, then the download."""
-    word_index: str | None
+    word_index: str | None = None
     """A local `imdb_word_index.json`; null: beside the npz, then the cache, then the download."""
-    validation_size: int
+    validation_size: int = 10_000
     """Training reviews held out for validation, at least 1."""
-    offline: str
+    offline: str = "fallback"
     """Without the file and the download: `fallback` to the packaged reviews, or `error`."""
 
     def __post_init__(self) -> None:
@@ -61,13 +62,14 @@ class IMDBDataConfig(DataConfig):
 class SyntheticDataConfig(DataConfig):
     """Generated reviews of any number, for tests and for trying scale."""
 
-    reviews: int
+    source: str = "synthetic"
+    reviews: int = 25_000
     """Training and validation reviews together, more than `validation_size`."""
-    validation_size: int
+    validation_size: int = 10_000
     """Reviews held out for validation, at least 1."""
-    test_size: int
+    test_size: int = 25_000
     """Test reviews, at least 1."""
-    seed: int
+    seed: int = 0
     """Seed of the reviews themselves, so that runs with other seeds see the same data."""
 
     def __post_init__(self) -> None:
@@ -87,27 +89,28 @@ class SyntheticDataConfig(DataConfig):
 class TextDataConfig(DataConfig):
     """Own labelled reviews, from files."""
 
-    train: Any
+    source: str = "text"
+    train: Any = None
     """A file, a folder with `pos` and `neg`, a glob, or a list of them."""
-    validation: Any
+    validation: Any = None
     """The same; null: cut from training."""
-    test: Any
+    test: Any = None
     """The same; null: cut from training."""
-    text_column: str
+    text_column: str = "text"
     """Holds the review, where there are columns."""
-    label_column: str
+    label_column: str = "label"
     """Holds the label, where there are columns."""
-    labels: list[str]
+    labels: list[str] = field(default_factory=lambda: ["negative", "positive"])
     """Names of the negative and the positive class; 0 and 1 always do."""
-    vocabulary: str | None
+    vocabulary: str | None = None
     """A word index as JSON, word to rank from 1; null: learnt from the training reviews."""
-    on_bad_row: str
+    on_bad_row: str = "error"
     """Rows without text or label: `error`, or `skip` them."""
-    validation_size: float
+    validation_size: float = 0.2
     """Reviews to cut for validation, at least 1, or below 1 their share."""
-    test_size: float
+    test_size: float = 0.2
     """Reviews to cut for the test, at least 1, or below 1 their share."""
-    seed: int
+    seed: int = 0
     """Of the cuts, so that runs with other seeds see the same splits."""
 
     def __post_init__(self) -> None:

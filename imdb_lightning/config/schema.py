@@ -1,14 +1,15 @@
-"""What a run can be told: the typed settings, their ranges, and what may not go together.
+"""All that a run can be told: typed settings with their defaults and ranges, and what does not go together.
 
-Types and checks live here, values live in `conf/`, each in one place: no field has a default. The classes
-double as Hydra's schema (OmegaConf refuses unknown keys and wrong types by them), and `parse` turns a
-composed or saved configuration into checked objects. Every refusal is a `UserError` that names the dotted key.
+A setting has its type, default, range and meaning here, in one place; a file of `conf/` says only what its option is
+about. The classes double as Hydra's schema (OmegaConf refuses unknown keys and wrong types by them) and check what a
+caller from Python passes. Every refusal is a `UserError` that names the dotted key.
 
 OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds against a table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,13 +48,13 @@ class ModelConfig:
     """After each hidden layer: one of `ACTIVATIONS`."""
     loss: str
     """`bce`: binary cross-entropy; `mse`: squared error of the probability."""
-    l2: float
+    l2: float = 0.0
     """Penalty `l2 * sum(w ** 2)` on each hidden kernel, at least 0; part of every reported loss."""
-    dropout: float
+    dropout: float = 0.0
     """Share of hidden activations set to zero in training, from 0 to below 1."""
-    optimizer: str
+    optimizer: str = "adam"
     """One of `OPTIMIZERS`, with Keras's settings."""
-    learning_rate: float
+    learning_rate: float = 1e-3
     """Step size, above 0."""
     schedule: str = "constant"
     """How the step size goes on after warm-up: one of `SCHEDULES`; `cosine` and `linear` end at 0."""
@@ -63,9 +64,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise UserError("model.name", "a name without '/'", repr(self.name), "It becomes a folder's name.")
-        if not self.hidden_units or min(self.hidden_units) < 1 or max(self.hidden_units) > MAX_SIZE:
+        units = self.hidden_units if isinstance(self.hidden_units, Sequence) else []
+        if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             raise UserError(
-                "model.hidden_units", f"a list of whole numbers, each from 1 to {MAX_SIZE}", list(self.hidden_units),
+                "model.hidden_units", f"a list of whole numbers, each from 1 to {MAX_SIZE}", self.hidden_units,
                 "Try model.hidden_units=[16].",
             )  # fmt: skip
         check_choice("model.activation", self.activation, ACTIVATIONS)
@@ -82,27 +84,27 @@ class ModelConfig:
 class TrainerConfig:
     """Where and how long (`conf/trainer`)."""
 
-    accelerator: str
+    accelerator: str = "cpu"
     """`cpu` or `gpu`."""
-    devices: int
+    devices: int = 1
     """Processes on each machine, one per device; -1: as many as it has GPUs."""
-    num_nodes: int
+    num_nodes: int = 1
     """Machines, at least 1."""
-    node_rank: int | None
+    node_rank: int | None = None
     """Which of several machines this is, from 0; null: there is only one."""
-    rendezvous: str | None
+    rendezvous: str | None = None
     """Where several machines meet, `host:port` of the first; null: there is only one."""
-    max_restarts: int
+    max_restarts: int = 0
     """How often killed or crashed processes are started again, at least 0."""
-    precision: str
+    precision: str = "32-true"
     """`32-true`, `bf16-mixed` or `16-mixed`; the last on a GPU only."""
-    deterministic: bool
+    deterministic: bool = True
     """Refuse operations whose result may differ from run to run."""
-    threads: int
+    threads: int = 1
     """CPU threads of each process, from 1 to 1,024; bits may differ between different numbers of them."""
-    max_epochs: int
+    max_epochs: int = 20
     """Epochs at most, at least 1."""
-    flags: dict[str, Any]
+    flags: dict[str, Any] = field(default_factory=dict)
     """Anything else that `pytorch_lightning.Trainer` takes."""
 
     def __post_init__(self) -> None:
@@ -132,13 +134,13 @@ class TrainerConfig:
 class CallbacksConfig:
     """When to stop, and which weights to keep (`conf/callbacks`)."""
 
-    monitor: str
+    monitor: str = "val/loss"
     """What tells how good an epoch was: a key of `MONITORS`."""
-    mode: str
+    mode: str = "min"
     """`min` where less is better (`val/loss`), `max` where more is (`val/accuracy`)."""
-    patience: int | None
+    patience: int | None = None
     """Stop after so many epochs without a better value, at least 1; null: never stop early."""
-    restore_best: bool
+    restore_best: bool = False
     """Test the best epoch's weights instead of the last one's."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments."""
@@ -155,9 +157,9 @@ class CallbacksConfig:
 class CheckpointConfig:
     """When the state is saved besides the end of each epoch (`checkpoint` in `conf/config.yaml`)."""
 
-    every_n_steps: int | None
+    every_n_steps: int | None = None
     """After every so many steps, at least 1; null: not."""
-    every_minutes: float | None
+    every_minutes: float | None = None
     """After so many minutes, above 0; null: not."""
 
     def __post_init__(self) -> None:
@@ -173,15 +175,15 @@ class Config:
 
     name: str
     """Names the run in tables and in a sweep's folders."""
-    seed: int
+    seed: int = 0
     """Of weights, order of reviews and dropout: from 0 to 2**32 - 1."""
-    keep: bool
+    keep: bool = True
     """False: the run's folder is removed in the end."""
     model: ModelConfig
     data: DataConfig
     trainer: TrainerConfig
     callbacks: CallbacksConfig
-    checkpoint: CheckpointConfig
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: dict[str, Any] = field(default_factory=dict)
     """Lightning loggers by name, each a mapping with the class as `_target_`, and its arguments."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import packaged
 from imdb_lightning.data.bags import BagsWriter
@@ -36,52 +37,35 @@ SHUFFLE_SEED = 113
 VERSION = 1
 
 
-def check_settings(path: str | None, word_index: str | None, validation_size: int) -> None:
+def check_imdb(config: IMDBDataConfig) -> None:
     """Refuses what can be seen to be wrong without reading the reviews.
 
     Raises:
         UserError: a named file is missing or is no such file, or validation would leave nothing to train on.
     """
-    for key, name in (("data.path", path), ("data.word_index", word_index)):
+    for key, name in (("data.path", config.path), ("data.word_index", config.word_index)):
         if name and not Path(name).is_file():
             raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
-    reviews = count_reviews(Path(path)) if path else REVIEWS
-    if validation_size >= reviews:
+    reviews = count_reviews(Path(config.path)) if config.path else REVIEWS
+    if config.validation_size >= reviews:
         raise UserError(
-            "data.validation_size", f"fewer than the {reviews} training reviews", validation_size,
+            "data.validation_size", f"fewer than the {reviews} training reviews", config.validation_size,
             f"Try data.validation_size={max(1, reviews * 2 // 5)}.",
         )  # fmt: skip
 
 
-def load_imdb(
-    cache: Path,
-    *,
-    path: str | None,
-    word_index: str | None,
-    offline: str,
-    validation_size: int,
-    train_size: int | None,
-    num_words: int,
-) -> Splits:
+def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     """The reviews as Keras gives them, or the packaged ones where they are not to be had.
-
-    Args:
-        cache: the cache folder.
-        path: a local `imdb.npz`; None: the cache, then the download.
-        word_index: a local word index; None: beside the npz, then the cache, then the download.
-        offline: `fallback` to the packaged reviews or `error` when the download fails.
-        validation_size: the first so many training reviews validate.
-        train_size: of the others, the first so many train; None: all.
-        num_words: width of the multi-hot input.
 
     Raises:
         UserError: a named file is missing or damaged; there is no download and no fallback.
     """
-    check_settings(path, word_index, validation_size)
+    check_imdb(config)
+    path, num_words, train_size = config.path, config.num_words, config.train_size
     try:
         npz = Path(path) if path else fetch(NPZ_URL, NPZ_HASH, cache)
     except DownloadFailedError as error:
-        if offline == "error":
+        if config.offline == "error":
             remedy = "Name a local copy with data.path=FILE or IMDB_NPZ, or allow data.offline=fallback."
             raise UserError("data.path", "a file or a working download", str(error), remedy) from error
         log.warning(
@@ -91,9 +75,9 @@ def load_imdb(
         )  # fmt: skip
         return packaged.load_packaged(cache, train_size=train_size, num_words=num_words)
     folder, sha256 = prepare_imdb(cache, npz, num_words)
-    index = _find_word_index(Path(word_index) if word_index else None, npz, cache)
+    index = _find_word_index(Path(config.word_index) if config.word_index else None, npz, cache)
     words = None if index is None else load_word_index(index)
-    return open_splits(folder, validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
+    return open_splits(folder, config.validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
 
 
 def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:

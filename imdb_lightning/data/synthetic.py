@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import SyntheticDataConfig
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
@@ -28,27 +29,9 @@ LEANING = 0.14
 VERSION = 1
 
 
-def load_synthetic(
-    cache: Path,
-    *,
-    reviews: int,
-    test_size: int,
-    validation_size: int,
-    train_size: int | None,
-    num_words: int,
-    seed: int,
-) -> Splits:
-    """Generates the reviews, or finds them in the cache.
-
-    Args:
-        cache: the cache folder.
-        reviews: training and validation reviews together.
-        test_size: test reviews.
-        validation_size: of `reviews`, the first so many validate.
-        train_size: of the others, the first so many train; None: all.
-        num_words: width of the multi-hot input.
-        seed: of the reviews.
-    """
+def load_synthetic(cache: Path, config: SyntheticDataConfig) -> Splits:
+    """Generates the reviews, or finds them in the cache."""
+    reviews, test_size, num_words, seed = config.reviews, config.test_size, config.num_words, config.seed
 
     def build(folder: Path) -> None:
         for name, count, stream in ((DEVELOPMENT, reviews, 0), (TEST, test_size, 1)):
@@ -59,7 +42,9 @@ def load_synthetic(
 
     folder = prepared(cache, f"synthetic-v{VERSION}-{reviews}-{test_size}-{num_words}-{seed}", build)
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
-    return open_splits(folder, validation_size, train_size, word_index=index, source="synthetic", sha256=None)
+    return open_splits(
+        folder, config.validation_size, config.train_size, word_index=index, source="synthetic", sha256=None
+    )
 
 
 def generate(

@@ -16,17 +16,18 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter, Ids
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.readers import Row, describe, labelled_rows
+from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
 from imdb_lightning.data.tokens import DIGEST, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
@@ -35,66 +36,39 @@ log = logging.getLogger(__name__)
 VERSION = 1
 _INDEX, _WORDS, _ABOUT = "word_index.json", "words.unfinished", "about.json"
 _TEST_DIGESTS = "test_digests.npy"
+FILES = ("train", "validation", "test", "vocabulary")
+SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
+"""Settings that the prepared bags do not depend on."""
 _GATHERED = 4096
 """Reviews whose bags are written at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What to read, and how.
+def check_text(config: TextDataConfig) -> None:
+    """Refuses files that are not there.
 
-    Attributes:
-        train: files or folders.
-        validation: the same; none: cut from training.
-        test: the same; none: cut from training.
-        text_column: holds the review.
-        label_column: holds the label.
-        labels: names of the negative and the positive class; 0 and 1 always do.
-        vocabulary: a word index to use; None: learnt from the training reviews.
-        skip_bad_rows: go on without rows that cannot be used.
-        validation_size: reviews to cut; below 1: their share.
-        test_size: the same.
-        seed: of the cuts.
-        num_words: width of the multi-hot input.
+    Raises:
+        UserError: one is not.
     """
-
-    train: Sequence[Path]
-    validation: Sequence[Path]
-    test: Sequence[Path]
-    text_column: str
-    label_column: str
-    labels: tuple[str, str]
-    vocabulary: Path | None
-    skip_bad_rows: bool
-    validation_size: float
-    test_size: float
-    seed: int
-    num_words: int
+    for key in FILES:
+        _find(config, key)
 
 
-def load_text(cache: Path, source: Source, *, train_size: int | None) -> Splits:
+def load_text(cache: Path, config: TextDataConfig) -> Splits:
     """The reviews, prepared once.
-
-    Args:
-        cache: the cache folder.
-        source: what to read.
-        train_size: the first so many training reviews train; None: all.
 
     Raises:
         UserError: a file cannot be read, a row cannot be used, or there are too few reviews to cut.
     """
-    key = hashlib.sha256(repr((source, [_fingerprint(path) for path in _paths(source)])).encode()).hexdigest()[:24]
-    folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(source, new))
+    settings = {key: value for key, value in asdict(config).items() if key not in SAME_BAGS}
+    files = [_fingerprint(path) for key in FILES for path in _find(config, key)]
+    digest_of_all = hashlib.sha256(repr((settings, files)).encode()).hexdigest()[:24]
+    folder = prepared(cache, f"text-v{VERSION}-{digest_of_all}", lambda new: _build(config, new))
     about = json.loads((folder / _ABOUT).read_text())
     return open_splits(
-        folder,
-        about["validation"],
-        train_size,
-        word_index=load_word_index(folder / _INDEX),
-        source=", ".join(path.name for path in source.train),
-        sha256=about["sha256"],
-        test_texts=partial(test_texts, folder),
-    )
+        folder, about["validation"], config.train_size,
+        word_index=load_word_index(folder / _INDEX), sha256=about["sha256"],
+        source=", ".join(path.name for path in _find(config, "train")), test_texts=partial(test_texts, folder),
+    )  # fmt: skip
 
 
 def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
@@ -119,9 +93,9 @@ def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
     return [found.get(key) for key in wanted]
 
 
-def _paths(source: Source) -> list[Path]:
-    vocabulary = [] if source.vocabulary is None else [source.vocabulary]
-    return [*source.train, *source.validation, *source.test, *vocabulary]
+def _find(config: TextDataConfig, key: str) -> list[Path]:
+    """The files and folders that `data.KEY` names."""
+    return find_files(f"data.{key}", getattr(config, key))
 
 
 def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
@@ -158,16 +132,16 @@ class _Reader:
         numbers: of all words so far, in the order in which they were first seen.
     """
 
-    def __init__(self, source: Source, path: Path) -> None:
-        self.source, self.path = source, path
+    def __init__(self, config: TextDataConfig, path: Path) -> None:
+        self.config, self.path = config, path
         self.numbers: dict[str, int] = {}
         self.bad: list[Row] = []
 
     def read(self, paths: Sequence[Path]) -> _Read:
         """Reads a split; its bad rows are kept for `report_bad_rows`."""
         lengths, labels, digests = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)], [np.zeros(0, DIGEST)]
-        source = self.source
-        reviews = labelled_rows(paths, source.text_column, source.label_column, source.labels, self.bad)
+        config = self.config
+        reviews = labelled_rows(paths, config.text_column, config.label_column, config.labels, self.bad)
         with self.path.open("ab") as file:
             begin = file.tell() // 4
             for chunk in tokenized(reviews):
@@ -181,18 +155,18 @@ class _Reader:
 
     def report_bad_rows(self) -> None:
         """Names the rows that could not be used: an error, or, if they may be skipped, a warning."""
-        if self.bad and self.source.skip_bad_rows:
+        if self.bad and self.config.on_bad_row == "skip":
             log.warning("Skipped %s", describe(self.bad))
         elif self.bad:
-            accepted = "rows with a text and a label 0, 1, " + " or ".join(self.source.labels)
+            accepted = "rows with a text and a label 0, 1, " + " or ".join(self.config.labels)
             remedy = "Mend them, or go on without them: data.on_bad_row=skip."
             raise UserError("data.train", accepted, describe(self.bad), remedy)
 
 
-def _build(source: Source, folder: Path) -> None:
+def _build(config: TextDataConfig, folder: Path) -> None:
     words = folder / _WORDS
-    reader = _Reader(source, words)
-    named = {"train": source.train, "validation": source.validation, "test": source.test}
+    reader = _Reader(config, words)
+    named = {key: _find(config, key) for key in ("train", "validation", "test")}
     read = {name: reader.read(paths) for name, paths in named.items() if paths}
     reader.report_bad_rows()
     for name, split in read.items():
@@ -201,14 +175,14 @@ def _build(source: Source, folder: Path) -> None:
             raise UserError(
                 f"data.{name}", "files with at least one labelled review", f"none in {files}", "Name others."
             )
-    splits = _cut(source, read["train"]) | {name: read[name] for name in read if name != "train"}
+    splits = _cut(config, read["train"]) | {name: read[name] for name in read if name != "train"}
     with words.open("rb") as file:
-        index = _word_index(source, reader.numbers, file.fileno(), splits["train"])
+        index = _word_index(config, reader.numbers, file.fileno(), splits["train"])
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
-        known = word_ids(index, source.num_words)
+        known = word_ids(index, config.num_words)
         ids = np.array([known.get(word, 0) for word in reader.numbers], np.int32)
         for written, names in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
-            with BagsWriter(folder, written, source.num_words) as writer:
+            with BagsWriter(folder, written, config.num_words) as writer:
                 for name in names:
                     _write(writer, file.fileno(), ids, splits[name])
     words.unlink()
@@ -217,30 +191,27 @@ def _build(source: Source, folder: Path) -> None:
     for split in read.values():
         content.update(np.sort(split.digests, order=DIGEST.names).tobytes())
     about = {
-        "validation": len(splits["validation"].labels),
-        "sha256": content.hexdigest(),
-        "test_files": [str(path.absolute()) for path in source.test or source.train],
-        "text_column": source.text_column,
-        "label_column": source.label_column,
-        "labels": source.labels,
-    }
+        "validation": len(splits["validation"].labels), "sha256": content.hexdigest(),
+        "test_files": [str(path.absolute()) for path in named["test"] or named["train"]],
+        "text_column": config.text_column, "label_column": config.label_column, "labels": list(config.labels),
+    }  # fmt: skip
     (folder / _ABOUT).write_text(json.dumps(about))
 
 
-def _cut(source: Source, read: _Read) -> dict[str, _Read]:
+def _cut(config: TextDataConfig, read: _Read) -> dict[str, _Read]:
     """Cuts what is not named from the training reviews: with the same share of either label, in a drawn order."""
     ordered = read.rows(np.argsort(read.digests, order=DIGEST.names, kind="stable"))
-    sizes = _sizes(source, len(ordered.labels))
-    rows = stratified_split(ordered.labels, sizes, np.random.default_rng(source.seed))
+    sizes = _sizes(config, len(ordered.labels))
+    rows = stratified_split(ordered.labels, sizes, np.random.default_rng(config.seed))
     return {name: ordered.rows(part) for name, part in zip(("validation", "test", "train"), rows, strict=True)}
 
 
-def _sizes(source: Source, rows: int) -> list[int]:
+def _sizes(config: TextDataConfig, rows: int) -> list[int]:
     """Reviews to cut from training for validation and for the test."""
     sizes = []
     for key, named, size in (
-        ("validation_size", source.validation, source.validation_size),
-        ("test_size", source.test, source.test_size),
+        ("validation_size", config.validation, config.validation_size),
+        ("test_size", config.test, config.test_size),
     ):
         count = 0 if named else round(size * rows if size < 1 else size)
         sizes.append(count)
@@ -250,9 +221,9 @@ def _sizes(source: Source, rows: int) -> list[int]:
     return sizes
 
 
-def _word_index(source: Source, numbers: dict[str, int], file: int, training: _Read) -> dict[str, int]:
-    if source.vocabulary is not None:
-        return load_word_index(source.vocabulary)
+def _word_index(config: TextDataConfig, numbers: dict[str, int], file: int, training: _Read) -> dict[str, int]:
+    if config.vocabulary is not None:
+        return load_word_index(_find(config, "vocabulary")[0])
     counts = np.zeros(len(numbers), np.int64)
     for words, _, _ in _gather(file, training):
         counts += np.bincount(words, minlength=len(counts))

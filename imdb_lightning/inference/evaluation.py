@@ -17,8 +17,8 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
-from imdb_lightning.data.datamodule import find_splits
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
+from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
 from imdb_lightning.inference.saved_run import load_network, load_run

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from imdb_lightning.config.data import TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
@@ -90,8 +89,7 @@ class SavedRun:
 
     def label(self, probability: float) -> str:
         """The class that a probability stands for: positive above 0.5."""
-        data = self.config.data
-        negative, positive = data.labels if isinstance(data, TextDataConfig) else LABELS
+        negative, positive = getattr(self.config.data, "labels", LABELS)
         return positive if probability > 0.5 else negative
 
     def explain(self, text: str) -> Explanation:

@@ -8,11 +8,9 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from imdb_lightning.config.data import IMDBDataConfig, TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, TrainerConfig
-from imdb_lightning.data.imdb import check_settings
-from imdb_lightning.data.readers import find_files
+from imdb_lightning.data.sources import check_reviews
 from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
 from imdb_lightning.launch.gpus import claimed_gpu
 from imdb_lightning.launch.ranks import run_ranks
@@ -32,11 +30,7 @@ def preflight(config: Config, launcher: Launcher) -> None:
         UserError: a named file is missing, or there are not so many devices, or several machines do not
             know where to meet.
     """
-    if isinstance(config.data, IMDBDataConfig):
-        check_settings(config.data.path, config.data.word_index, config.data.validation_size)
-    if isinstance(config.data, TextDataConfig):
-        for key in ("train", "validation", "test", "vocabulary"):
-            find_files(f"data.{key}", getattr(config.data, key))
+    check_reviews(config.data)
     if launcher.name in ELSEWHERE:
         return
     _check_machines(config.trainer)

@@ -7,6 +7,7 @@ labels `[B]` of 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,9 @@ class SentimentClassifier(pl.LightningModule):
         warmup_epochs: over which the learning rate rises from 0, step by step.
         num_words: width of the multi-hot input.
 
+    Raises:
+        UserError: an argument is out of its range.
+
     Attributes:
         test_probabilities: of all test reviews in their order, float32 `[R]`, after a test.
 
@@ -56,7 +60,7 @@ class SentimentClassifier(pl.LightningModule):
 
     def __init__(
         self,
-        hidden_units: Sequence[int],
+        hidden_units: list[int],
         activation: str,
         loss: str,
         l2: float = 0.0,
@@ -68,8 +72,12 @@ class SentimentClassifier(pl.LightningModule):
         num_words: int = 10_000,
     ) -> None:
         super().__init__()
-        hidden_units = list(hidden_units)
-        self.save_hyperparameters()
+        config = ModelConfig(
+            name="python", hidden_units=hidden_units, activation=activation, loss=loss, l2=l2, dropout=dropout,
+            optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, warmup_epochs=warmup_epochs,
+        )  # fmt: skip
+        hidden_units = list(config.hidden_units)
+        self.save_hyperparameters(ignore="config")
         self.network = SentimentNetwork(num_words, hidden_units, activation, dropout)
         self.losses = LOSSES[loss]
         self.l2 = l2
@@ -210,15 +218,5 @@ class SentimentClassifier(pl.LightningModule):
 
 def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
     """The module that the settings ask for, its weights drawn from torch's global generator."""
-    return SentimentClassifier(
-        hidden_units=config.hidden_units,
-        activation=config.activation,
-        loss=config.loss,
-        l2=config.l2,
-        dropout=config.dropout,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        schedule=config.schedule,
-        warmup_epochs=config.warmup_epochs,
-        num_words=num_words,
-    )
+    settings = {key: value for key, value in asdict(config).items() if key != "name"}
+    return SentimentClassifier(**settings, num_words=num_words)

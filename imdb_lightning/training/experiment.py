@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from imdb_lightning.config.schema import Config
-from imdb_lightning.data.datamodule import ReviewDataModule, build_datamodule
+from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
@@ -89,7 +89,7 @@ def run(
         pl.seed_everything(config.seed, verbose=False)
         watch.end("start")
 
-        datamodule = build_datamodule(config.data, config.seed)
+        datamodule = ReviewDataModule(config.data, config.seed)
         datamodule.prepare_data()
         datamodule.setup()
         watch.end("data")
@@ -215,7 +215,7 @@ def _describe_data(datamodule: ReviewDataModule) -> dict[str, object]:
         "source": splits.source,
         "sha256": splits.sha256,
         "prepared": splits.prepared,
-        "num_words": datamodule.num_words,
+        "num_words": datamodule.config.num_words,
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),

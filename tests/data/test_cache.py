@@ -14,7 +14,7 @@ import pytest
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.cache import PIECE_BYTES, Pieces, cache_folder, find_damage, prepared
-from imdb_lightning.data.datamodule import build_datamodule
+from imdb_lightning.data.datamodule import ReviewDataModule
 
 # Each builder notes that it built; standard input holds it until the test lets it go on.
 BUILDER = """
@@ -96,7 +96,7 @@ def test_flipped_byte_in_prepared_reviews_changes_no_number(
     config.data.cache_dir = str(tmp_path)
 
     def load() -> list[bytes]:
-        datamodule = build_datamodule(config.data, seed=0)
+        datamodule = ReviewDataModule(config.data)
         datamodule.setup()
         splits = datamodule.splits
         arrays = [(bags.ids, bags.offsets, bags.labels) for bags in (splits.train, splits.validation, splits.test)]

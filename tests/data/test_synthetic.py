@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_lightning.config.data import SyntheticDataConfig
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.synthetic import generate, load_synthetic
 
 
 def load(cache: Path, **settings: int) -> Splits:
     defaults = {"reviews": 900, "test_size": 300, "validation_size": 400, "num_words": 2000, "seed": 0}
-    return load_synthetic(cache, train_size=None, **defaults | settings)
+    return load_synthetic(cache, SyntheticDataConfig(**defaults | settings))
 
 
 def test_sizes_are_as_asked_and_contents_repeat(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import csv
 import json
 import random
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from imdb_lightning.config.data import TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.text import Source, load_text
+from imdb_lightning.data.text import load_text
 from imdb_lightning.data.tokens import tokenize_chunk, tokenized
 from imdb_lightning.data.vocabulary import tokenize
 
@@ -35,12 +35,9 @@ def write_csv(path: Path, rows: list[tuple[str, int]]) -> Path:
     return path
 
 
-def source(*train: Path, **changes) -> Source:
-    plain = Source(
-        train=train, validation=[], test=[], text_column="text", label_column="label", labels=("negative", "positive"),
-        vocabulary=None, skip_bad_rows=False, validation_size=0.2, test_size=100, seed=0, num_words=500,
-    )  # fmt: skip
-    return replace(plain, **changes)
+def source(*train: Path, **changes) -> TextDataConfig:
+    defaults = {"train": [str(path) for path in train], "test_size": 100, "num_words": 500}
+    return TextDataConfig(**defaults | changes)
 
 
 def bags_of(split: Bags) -> list[tuple[int, ...]]:
@@ -67,7 +64,7 @@ def test_same_bags_from_all_formats_and_orders(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
     paths = [write_csv(tmp_path / "r.csv", rows), write_csv(tmp_path / "s.csv", shuffled)]
     paths += [tmp_path / "r.parquet", tmp_path / "r.jsonl", tmp_path / "folder"]
-    first, *others = (load_text(tmp_path, source(path), train_size=None) for path in paths)
+    first, *others = (load_text(tmp_path, source(path)) for path in paths)
     assert (len(first.validation), len(first.test), len(first.train)) == (140, 100, 460)
     for other in others:
         for split in ("train", "validation", "test"):
@@ -77,7 +74,7 @@ def test_same_bags_from_all_formats_and_orders(tmp_path: Path) -> None:
 
 def test_bags_are_those_of_the_words_and_splits_are_stratified(tmp_path: Path) -> None:
     rows = reviews(3000)  # More than one chunk: several processes.
-    splits = load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows), num_words=15), train_size=None)
+    splits = load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows), num_words=15))
     parts = [bags_of(split) for split in (splits.train, splits.validation, splits.test)]
     assert [sum(label for label, *_ in part) * 2 for part in parts] == [len(part) for part in parts] == [2300, 600, 100]
     # Each review has a number for a word of its own: the vocabulary knows those of training.
@@ -89,7 +86,7 @@ def test_bags_are_those_of_the_words_and_splits_are_stratified(tmp_path: Path) -
 def test_vocabulary_is_of_training_alone_by_frequency_then_alphabet(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [("b a b c", 1), ("c a d", 0)])
     test = write_csv(tmp_path / "test.csv", [("b unseen", 1), ("d d", 0)])
-    splits = load_text(tmp_path, source(train, test=[test], validation=[test], num_words=6), train_size=None)
+    splits = load_text(tmp_path, source(train, test=str(test), validation=[str(test)], num_words=6))
     assert splits.word_index == {"a": 1, "b": 2, "c": 3, "d": 4}
     assert bags_of(splits.test) == [(1, 1, 5), (0, 1, 2)]  # In the file's order; "unseen" is dropped, "d" is rare.
     assert bags_of(splits.test) == bags_of(splits.validation)
@@ -99,17 +96,17 @@ def test_vocabulary_is_of_training_alone_by_frequency_then_alphabet(tmp_path: Pa
 def test_given_vocabulary_is_used(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text('{"c": 1, "a": 2}')
     train = write_csv(tmp_path / "train.csv", [("b a b c", 1), ("c d", 0)])
-    chosen = source(train, test=[train], validation=[train], vocabulary=tmp_path / "words.json")
-    splits = load_text(tmp_path, chosen, train_size=None)
+    chosen = source(train, test=str(train), validation=str(train), vocabulary=str(tmp_path / "words.json"))
+    splits = load_text(tmp_path, chosen)
     assert bags_of(splits.test) == [(1, 1, 4, 5), (0, 1, 4)]
 
 
 def test_bad_rows_are_an_error_or_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_csv(tmp_path / "r.csv", [*reviews(400), ("", 1), ("x", 7)])
     with pytest.raises(UserError, match=r"2 bad rows \(.*r\.csv, row 401: no text; .*row 402: label '7'\)"):
-        load_text(tmp_path, source(path), train_size=None)
+        load_text(tmp_path, source(path))
     assert not list(tmp_path.glob("text-v*[!k]"))
-    splits = load_text(tmp_path, source(path, skip_bad_rows=True), train_size=None)
+    splits = load_text(tmp_path, source(path, on_bad_row="skip"))
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 400
     assert "Skipped 2 bad rows" in caplog.text
 
@@ -117,19 +114,19 @@ def test_bad_rows_are_an_error_or_skipped(tmp_path: Path, caplog: pytest.LogCapt
 def test_too_few_reviews_to_cut(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "r.csv", reviews(100))
     with pytest.raises(UserError, match=r"data\.test_size: expected from 1 to below the 100 training reviews"):
-        load_text(tmp_path, source(path, test_size=90), train_size=None)
+        load_text(tmp_path, source(path, test_size=90))
 
 
 def test_changed_file_is_read_again(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "r.csv", reviews(300))
-    assert len(load_text(tmp_path, source(path), train_size=None).train) == 140
+    assert len(load_text(tmp_path, source(path)).train) == 140
     write_csv(path, reviews(400))
-    assert len(load_text(tmp_path, source(path), train_size=None).train) == 220
-    before = load_text(tmp_path, source(path), train_size=None).sha256
+    assert len(load_text(tmp_path, source(path)).train) == 220
+    before = load_text(tmp_path, source(path)).sha256
     size = path.stat().st_size
     path.write_bytes(path.read_bytes().replace(b"film", b"good"))
     assert path.stat().st_size == size
-    assert load_text(tmp_path, source(path), train_size=None).sha256 != before
+    assert load_text(tmp_path, source(path)).sha256 != before
 
 
 def test_chunks_of_processes_are_those_of_one() -> None:

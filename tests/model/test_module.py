@@ -27,7 +27,13 @@ def datamodule(npz: Path, cache: Path, tmp_path: Path) -> IMDBDataModule:
     index = tmp_path / "index.json"
     index.write_text('{"the": 1}')
     return IMDBDataModule(
-        str(npz), str(index), cache_dir=str(cache), num_words=500, validation_size=200, train_size=300, batch_size=70
+        str(npz),
+        word_index=str(index),
+        cache_dir=str(cache),
+        num_words=500,
+        validation_size=200,
+        train_size=300,
+        batch_size=70,
     )
 
 
@@ -108,7 +114,7 @@ def test_dense_layout_trains_to_the_same(
     activation, loss, l2 = model
     results = []
     for layout in ("sparse", "dense"):
-        datamodule.layout = layout
+        datamodule.config.layout = layout
         pl.seed_everything(0, verbose=False)
         classifier = SentimentClassifier([8, 8], activation, loss, l2=l2, num_words=500)
         trainer = stock_trainer(tmp_path, max_epochs=2)

