@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,52 @@ def test_defaults_are_those_of_the_contract() -> None:
         2,
         True,
     )
+
+
+KEYS = {
+    "name": "shallow_relu_bce", "seed": 0, "keep": True, "logger": {},
+    "model.name": "shallow_relu_bce", "model.hidden_units": [16], "model.activation": "relu", "model.loss": "bce",
+    "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
+    "model.schedule": "constant", "model.warmup_epochs": 0.0,
+    "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
+    "data.batch_size": 512, "data.layout": "sparse", "data.path": None, "data.word_index": None,
+    "data.validation_size": 10_000, "data.offline": "fallback",
+    "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
+    "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
+    "trainer.deterministic": True, "trainer.threads": 1, "trainer.max_epochs": 20, "trainer.flags": {},
+    "callbacks.monitor": "val/loss", "callbacks.mode": "min", "callbacks.patience": 2, "callbacks.restore_best": True,
+    "callbacks.extra": {}, "checkpoint.every_n_steps": None, "checkpoint.every_minutes": None,
+}  # fmt: skip
+"""The contract: others type these keys, and count on these values."""
+SYNTHETIC_KEYS = {
+    "data.source": "synthetic", "data.reviews": 25_000, "data.test_size": 25_000, "data.validation_size": 10_000,
+    "data.seed": 0,
+}  # fmt: skip
+TEXT_KEYS = {
+    "data.source": "text", "data.train": "a.csv", "data.validation": None, "data.test": None,
+    "data.text_column": "text", "data.label_column": "label", "data.labels": ["negative", "positive"],
+    "data.vocabulary": None, "data.on_bad_row": "error", "data.validation_size": 0.2, "data.test_size": 0.2,
+    "data.seed": 0,
+}  # fmt: skip
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return found
+
+
+def test_keys_and_defaults_are_those_of_the_contract() -> None:
+    """A new key is a decision: it is added here, too."""
+    assert flat(asdict(compose())) == KEYS
+    common = {key: value for key, value in KEYS.items() if key.count(".") == 0 or not key.startswith("data.")}
+    shared = {
+        f"data.{name}": KEYS[f"data.{name}"]
+        for name in ("cache_dir", "num_words", "train_size", "batch_size", "layout")
+    }
+    assert flat(asdict(compose("data=synthetic"))) == common | shared | SYNTHETIC_KEYS
+    assert flat(asdict(compose("data=text", "data.train=a.csv"))) == common | shared | TEXT_KEYS
 
 
 NETWORKS = {

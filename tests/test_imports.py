@@ -73,6 +73,12 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert not [name for name in imports if name in reached(name, frozenset())]
 
 
+def test_files_can_be_read_in_one_go() -> None:
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert not {name: count for name, count in lines.items() if count > 250}
+    assert not {name: count for name, count in lines.items() if room_of(name) == "root" and count >= 70}
+
+
 def test_plain_modules_import_no_torch() -> None:
     names = [name for name in modules() if {room_of(name), name.rpartition(".")[2]} & set(PLAIN)]
     names = [name for name in names if name.removeprefix("imdb_lightning.") not in NEED_TORCH]
