@@ -19,9 +19,9 @@ from imdb_lightning.launch.run import preflight
 def main() -> None:
     """Runs the command line; exit status 2: something is wrong."""
     command_line.register_schema()
-    asked: list[command_line.CommandLine] = []
-    ok = _report("settings, data, devices", lambda: asked.append(_read()))
-    for line in asked:
+    parsed: list[command_line.CommandLine] = []
+    ok = _report("settings, data, devices", lambda: parsed.append(_read()))
+    for line in parsed:
         for overrides, mistake in line.errors.items():
             ok &= _report(overrides, partial(_raise, mistake))
         if line.sweep is not None:

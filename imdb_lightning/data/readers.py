@@ -31,7 +31,7 @@ class Row(NamedTuple):
         file: that it is from.
         number: of its row, from 1, a header not counted; of a folder, of the file.
         text: the review.
-        label: as it is written; None: there is none.
+        label: as it is written; None where there is no label.
         problem: why it cannot be used; empty: it can.
     """
 
@@ -47,7 +47,7 @@ def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
 
     Args:
         key: of the setting, for messages.
-        named: one or several; None: none.
+        named: one or several names; None gives an empty list.
 
     Raises:
         UserError: there is no such file.
@@ -151,10 +151,10 @@ def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") ->
         rows = _parse_delimited(file, delimiter)
         header, _ = next(rows, ([], ""))
         _check_columns(path, columns, header)
-        places = [header.index(column) for column in columns]
+        indices = [header.index(column) for column in columns]
         for row, problem in rows:
             if len(row) == len(header):
-                yield [row[place] for place in places], ""
+                yield [row[index] for index in indices], ""
             elif row or problem:
                 yield [], problem or f"{len(row)} fields instead of {len(header)}"
 

@@ -1,4 +1,4 @@
-"""What every source of reviews comes to: three splits of bags and where they are from."""
+"""The three splits of bags that every source of reviews gives, and where they are from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Splits:
         source: names the reviews in results.
         sha256: of the file they are from; None: they were generated.
         prepared: key of the cache's folder that holds them.
-        test_texts: gives the raw text of test rows; None: there is none, only bags.
+        test_texts: gives the raw text of test rows; None if only bags are left.
     """
 
     train: Bags

@@ -62,8 +62,8 @@ def generate(
     positions = rng.random(len(label_of_word))
     ranks = np.empty(len(label_of_word), np.int32)
     for label, cumulated in enumerate(_word_distributions(seed)):
-        mine = label_of_word == label
-        ranks[mine] = np.searchsorted(cumulated, positions[mine]) + 1
+        chosen = label_of_word == label
+        ranks[chosen] = np.searchsorted(cumulated, positions[chosen]) + 1
     ids = ids_from_ranks(np.minimum(ranks, WORDS), num_words)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.insert(ids, starts, START_ID), lengths + 1, labels

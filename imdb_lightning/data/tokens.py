@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         words: the distinct ones.
-        tokens: places in `words`, the reviews one after the other, int32 `[N]`.
+        tokens: indices into `words`, the reviews one after the other, int32 `[N]`.
         lengths: tokens of each review, int64 `[R]`.
         labels: uint8 `[R]`.
         digests: of each review and its label, `DIGEST` `[R]`.
@@ -58,18 +58,19 @@ def tokenized(reviews: Iterable[tuple[str, int]]) -> Iterator[Chunk]:
         yield tokenize_chunk(first)
         return
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    places = threading.Semaphore(_AHEAD * processes)
+    slots = threading.Semaphore(_AHEAD * processes)
     # Fresh processes: forking one that has started threads may hang.
     with multiprocessing.get_context("spawn").Pool(processes) as pool, _progress() as progress:
         task = progress.add_task("Reading reviews", total=None)
-        waiting = _when_there_is_place(itertools.chain([first, second], chunks), places)
+        waiting = _throttled(itertools.chain([first, second], chunks), slots)
         try:
             for chunk in pool.imap(tokenize_chunk, waiting):
-                places.release()
+                slots.release()
                 progress.advance(task, len(chunk.labels))
                 yield chunk
         finally:
-            places.release(processes * 1000)  # The pool cannot end while its feeder waits for a place.
+            # The pool cannot end while its feeder waits for a slot; more than any file has chunks left are given.
+            slots.release(processes * 1000)
 
 
 def tokenize_chunk(reviews: Reviews) -> Chunk:
@@ -97,9 +98,9 @@ def _chunks(reviews: Iterator[tuple[str, int]]) -> Iterator[Reviews]:
         yield chunk
 
 
-def _when_there_is_place(chunks: Iterator[Reviews], places: threading.Semaphore) -> Iterator[Reviews]:
+def _throttled(chunks: Iterator[Reviews], slots: threading.Semaphore) -> Iterator[Reviews]:
     for chunk in chunks:
-        places.acquire()
+        slots.acquire()
         yield chunk
 
 

@@ -21,8 +21,8 @@ from imdb_lightning.config.errors import UserError
 
 START_ID = 1
 RARE_ID = 2
-FIRST_ID = 3
-"""What is added to a rank to give an id."""
+INDEX_FROM = 3
+"""Offset from a word's rank to its id, Keras's `index_from`; the first word has id 4."""
 MAX_RANK = 2**31 - 4
 """The largest rank whose id is an int32."""
 
@@ -63,7 +63,7 @@ def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
 
 def ids_from_ranks(ranks: NDArray[np.int32], num_words: int) -> NDArray[np.int32]:
     """Keras's ids for ranks: `rank + 3`, or 2 where that is not below `num_words`."""
-    ids = ranks + np.int32(FIRST_ID)
+    ids = ranks + np.int32(INDEX_FROM)
     ids[ids >= num_words] = RARE_ID
     return ids
 
@@ -75,7 +75,7 @@ def word_ids(word_index: WordIndex, num_words: int) -> dict[str, int]:
         >>> word_ids({"the": 1, "film": 2}, num_words=5)
         {'the': 4, 'film': 2}
     """
-    return {word: rank + FIRST_ID if rank + FIRST_ID < num_words else RARE_ID for word, rank in word_index.items()}
+    return {word: rank + INDEX_FROM if rank + INDEX_FROM < num_words else RARE_ID for word, rank in word_index.items()}
 
 
 def encode(reviews: Iterable[list[str]], ids: Mapping[str, int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -106,7 +106,7 @@ def decode(ids: Iterable[int], word_index: WordIndex) -> str:
         >>> decode([1, 4, 2, 5], {"the": 1, "film": 2})
         '? the ? film'
     """
-    words = {rank + FIRST_ID: word for word, rank in word_index.items()}
+    words = {rank + INDEX_FROM: word for word, rank in word_index.items()}
     return " ".join(words.get(int(i), "?") for i in ids)
 
 

@@ -155,7 +155,7 @@ def _print(folder: Path, record: dict[str, Any], wrong: list[dict[str, Any]]) ->
         table.add_row("accuracy with it", f"{record['threshold']['accuracy']:.4f}")
     console.print(table)
     for review in wrong:
-        said = f"row {review['row']}, label {review['label']}, probability {review['probability']:.4f}: "
-        shown = textwrap.shorten(review["text"], _SHOWN, placeholder=" ...")
-        console.print(said + shown, highlight=False, markup=False, soft_wrap=True)
+        heading = f"row {review['row']}, label {review['label']}, probability {review['probability']:.4f}: "
+        excerpt = textwrap.shorten(review["text"], _SHOWN, placeholder=" ...")
+        console.print(heading + excerpt, highlight=False, markup=False, soft_wrap=True)
     console.print(f"folder  {folder}", highlight=False, soft_wrap=True)

@@ -115,10 +115,10 @@ def compare(network: SentimentNetwork, content: bytes, bags: int = 512) -> float
     lengths[0] = 0
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = rng.integers(0, network.words.weight.shape[0], offsets[-1])
-    ours = torch.sigmoid(network(torch.from_numpy(ids).int(), torch.from_numpy(offsets).int())).numpy()
+    expected = torch.sigmoid(network(torch.from_numpy(ids).int(), torch.from_numpy(offsets).int())).numpy()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"ids": ids, "offsets": offsets})
-    return float(np.abs(ours - theirs).max())
+    (computed,) = session.run(None, {"ids": ids, "offsets": offsets})
+    return float(np.abs(expected - computed).max())
 
 
 def _missing(package: str) -> UserError:

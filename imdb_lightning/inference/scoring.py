@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.datamodule import EVALUATION_BATCHES
+from imdb_lightning.data.datamodule import EVALUATION_BATCH_FACTOR
 from imdb_lightning.data.sampling import Batch, BatchLoader
 from imdb_lightning.model.metrics import LossAndAccuracy, classification_metrics
 from imdb_lightning.model.network import SentimentNetwork
@@ -54,7 +54,7 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
     totals, parts = [], []
     for rank in range(world_size):
         loader = BatchLoader(
-            bags, EVALUATION_BATCHES * data.batch_size, data.num_words, data.layout, None, rank, world_size
+            bags, EVALUATION_BATCH_FACTOR * data.batch_size, data.num_words, data.layout, None, rank, world_size
         )
         rank_totals, rank_parts = _score_part(network, loader, config)
         totals.append(rank_totals)
@@ -71,9 +71,9 @@ def _score_part(
 ) -> tuple[LossAndAccuracy, list[Tensor]]:
     losses_of, totals, parts = LOSSES[config.model.loss], LossAndAccuracy(), []
     penalty = l2_penalty(network.hidden_kernels(), config.model.l2) if config.model.l2 else None
-    halves = config.trainer.precision == "bf16-mixed"
+    use_bfloat16 = config.trainer.precision == "bf16-mixed"
     for labels, _, inputs, offsets in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+        with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
             logits = network(inputs, offsets)
             losses = losses_of(logits, labels)
         probabilities = torch.sigmoid(logits.float())
@@ -95,12 +95,12 @@ def all_metrics(scores: Scores) -> dict[str, float]:
 
 def confusion(scores: Scores) -> dict[str, int]:
     """How many reviews of each class were taken for which, at a threshold of 0.5."""
-    positive, said = scores.labels == 1, scores.probabilities > 0.5
+    positive, predicted = scores.labels == 1, scores.probabilities > 0.5
     return {
-        "true_negative": int((~positive & ~said).sum()),
-        "false_positive": int((~positive & said).sum()),
-        "false_negative": int((positive & ~said).sum()),
-        "true_positive": int((positive & said).sum()),
+        "true_negative": int((~positive & ~predicted).sum()),
+        "false_positive": int((~positive & predicted).sum()),
+        "false_negative": int((positive & ~predicted).sum()),
+        "true_positive": int((positive & predicted).sum()),
     }
 
 

@@ -27,31 +27,31 @@ def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
     command_line.register_schema()
     try:
-        asked = command_line.read_command_line(sys.argv[1:], preflight)
-        if asked.sweep is not None:
-            for check in clusters.checks(asked.launcher, asked.configs, asked.sweep).values():
+        parsed = command_line.read_command_line(sys.argv[1:], preflight)
+        if parsed.sweep is not None:
+            for check in clusters.checks(parsed.launcher, parsed.configs, parsed.sweep).values():
                 check()
     except UserError as error:
         refuse(error)
-    for overrides, mistake in asked.errors.items():
+    for overrides, mistake in parsed.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
-    if asked.launcher.name == "slurm":
+    if parsed.launcher.name == "slurm":
         from imdb_lightning.launch import submitit_launcher  # Needs its plug-in.
 
         submitit_launcher.register()
-    elif asked.launcher.name == "ray":
-        clusters.lock_ray(asked.launcher)
-    sys.argv[1:] = asked.arguments
+    elif parsed.launcher.name == "ray":
+        clusters.lock_ray(parsed.launcher)
+    sys.argv[1:] = parsed.arguments
     try:
         hydra.main(str(command_line.CONF), CONFIG_NAME, command_line.VERSION_BASE)(job)()
     except SystemExit as end:
         # 1: a launcher lost its jobs; what there is can still be compared.
-        if end.code != 1 or asked.sweep is None or not asked.sweep.exists():
+        if end.code != 1 or parsed.sweep is None or not parsed.sweep.exists():
             raise
-    if asked.sweep is not None and is_first(asked.configs[0]):
-        succeeded = compare_sweep(asked.sweep)
-        if not asked.configs[0].keep:
-            shutil.rmtree(asked.sweep)
+    if parsed.sweep is not None and is_first(parsed.configs[0]):
+        succeeded = compare_sweep(parsed.sweep)
+        if not parsed.configs[0].keep:
+            shutil.rmtree(parsed.sweep)
         sys.exit(0 if succeeded else 1)
 
 

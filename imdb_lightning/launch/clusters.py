@@ -21,8 +21,9 @@ PLUGINS = {"slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher", "job
 """The plug-in of each launcher, which the extra of the same name installs."""
 ELSEWHERE = ("slurm", "ray")
 """Launchers whose jobs may run on other machines, so that this one's devices do not matter."""
-_NOT_SHARED, _NO_ANSWER = 77, 60
-"""Our exit status in the probe; seconds to wait for Slurm."""
+_PROBE_MISSING_STATUS = 77
+"""Exit status of the probe when the shared file is not there; none of the shell's own."""
+_SLURM_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _check_sbatch() -> None:
         raise UserError("hydra/launcher=slurm", "the command sbatch", "none on the PATH", "Submit from a login node.")
     answer = _ask("sinfo", "--noheader")
     if answer.returncode:
-        raise UserError("hydra/launcher=slurm", "a Slurm that answers", _said(answer), "Try sinfo.")
+        raise UserError("hydra/launcher=slurm", "a Slurm that answers", _output(answer), "Try sinfo.")
 
 
 def _check_requests(requests: list[list[str]]) -> None:
@@ -119,34 +120,34 @@ def _check_requests(requests: list[list[str]]) -> None:
         answer = _ask("sbatch", "--test-only", *request, "--wrap=true")
         if answer.returncode:
             remedy = "See sinfo; the keys are hydra.launcher.*, trainer.num_nodes, trainer.devices and trainer.threads."
-            raise UserError("hydra/launcher=slurm", "a request that Slurm can grant", _said(answer), remedy)
+            raise UserError("hydra/launcher=slurm", "a request that Slurm can grant", _output(answer), remedy)
 
 
 def _check_shared(folder: Path, request: list[str]) -> str | None:
     """Looks for a file from as many machines as a job needs, if they are free at once."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     with tempfile.NamedTemporaryFile(dir=existing, prefix=".imdb_lightning-") as probe:
-        look = f"test -e '{probe.name}' || exit {_NOT_SHARED}"
+        look = f"test -e '{probe.name}' || exit {_PROBE_MISSING_STATUS}"
         answer = _ask(
             "srun", "--quiet", "--immediate=10", "--time=1", "--ntasks-per-node=1", "--chdir=/", *request,
             "sh", "-c", look,
         )  # fmt: skip
-    if answer.returncode == _NOT_SHARED:
+    if answer.returncode == _PROBE_MISSING_STATUS:
         raise UserError(
             "hydra.sweep.dir", "a folder that all machines of the cluster share", existing,
             "Name one on a shared disk.",
         )  # fmt: skip
-    return f"not looked at: {_said(answer)}" if answer.returncode else None
+    return f"not looked at: {_output(answer)}" if answer.returncode else None
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_NO_ANSWER)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SLURM_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_NO_ANSWER} seconds")
+        return subprocess.CompletedProcess(command, 1, "", f"no answer in {_SLURM_TIMEOUT_SECONDS} seconds")
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on the PATH")
 
 
-def _said(answer: subprocess.CompletedProcess[str]) -> str:
+def _output(answer: subprocess.CompletedProcess[str]) -> str:
     return " ".join((answer.stderr or answer.stdout).split())

@@ -39,14 +39,14 @@ CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") i
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What was asked for.
+    """A parsed and checked command line.
 
     Attributes:
         arguments: for Hydra.
         configs: the checked settings of each job that can run.
         errors: what is wrong with each other job of a sweep, by its overrides.
         launcher: what starts the jobs.
-        sweep: where a sweep writes; None: there is none to be run.
+        sweep: folder of the sweep that is to be run; None for a single run, help and settings.
     """
 
     arguments: list[str]

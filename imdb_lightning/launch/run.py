@@ -111,7 +111,7 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
 
 
 def is_first(config: Config) -> bool:
-    """Whether this is the first of the machines, or the only one: the one that speaks and writes for all."""
+    """True on node 0, or the only node, which alone prints and writes shared files."""
     return not config.trainer.node_rank
 
 

@@ -20,7 +20,7 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imdb_lightning.launch import slurm
-from imdb_lightning.runs.lifecycle import record_loss
+from imdb_lightning.runs.lifecycle import record_lost
 
 log = logging.getLogger("hydra.imdb_lightning.launch.slurm")
 _SQUEUE_SECONDS = 30
@@ -32,8 +32,8 @@ _NOT_OPTIONS = {"submitit_folder", "max_num_timeout", "nodes", "tasks_per_node",
 
 def register() -> None:
     """Puts this launcher in the plug-in's place: Hydra takes launchers from the package of plug-ins only."""
-    theirs = submitit_launcher.SlurmLauncher
-    Plugins.instance().class_name_to_class[f"{theirs.__module__}.{theirs.__name__}"] = SlurmLauncher
+    replaced = submitit_launcher.SlurmLauncher
+    Plugins.instance().class_name_to_class[f"{replaced.__module__}.{replaced.__name__}"] = SlurmLauncher
 
 
 class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]
@@ -105,6 +105,6 @@ def _wait(number: int, job: submitit.Job[JobReturn], folder: Path) -> JobReturn:
         returned: JobReturn = job.results()[0]
         return returned
     log.info("\t#%d was lost: Slurm says %s", number, job.state)
-    record_loss(folder, f"Slurm job {job.job_id} ended as {job.state}; its output: {job.paths.stderr}")
+    record_lost(folder, f"Slurm job {job.job_id} ended as {job.state}; its output: {job.paths.stderr}")
     # Named in the comparison at the sweep's end; raised here, it would end the sweep.
     return JobReturn(_return_value=None, status=JobStatus.COMPLETED, cfg=OmegaConf.create())

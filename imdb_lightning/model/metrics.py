@@ -39,7 +39,7 @@ class LossAndAccuracy(Metric):
 
         Args:
             losses: of each review, float32 `[B]`.
-            penalty: scalar that every review's loss bears in addition; None: none.
+            penalty: scalar that every review's loss bears in addition; None for no penalty.
             probabilities: of being positive, float32 `[B]`.
             labels: float32 `[B]` of 0 and 1.
         """

@@ -96,10 +96,10 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         found = sorted((path.parent for path in folder.rglob(STATUS)), key=_natural)
         if not found:
             raise UserError(folder, "a folder with runs", "one without any status.json", "Name a folder under logs.")
-        for place in found:
-            status = read_status(place)
+        for folder in found:
+            status = read_status(folder)
             assert status is not None
-            runs.append(Run(place, status, read_result(place) if status.state == COMPLETED else None))
+            runs.append(Run(folder, status, read_result(folder) if status.state == COMPLETED else None))
     return runs
 
 

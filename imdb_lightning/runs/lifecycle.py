@@ -56,7 +56,7 @@ LOCK_SECONDS = 20
 
 
 class OtherRunError(UserError):
-    """A folder is a run's with other settings, or in use: whatever is in it is not ours to touch."""
+    """A folder belongs to a run with other settings, or is in use: nothing in it may be changed."""
 
 
 def rank() -> int:
@@ -65,7 +65,7 @@ def rank() -> int:
 
 
 def finished_result(config: Config, folder: Path) -> RunResult | None:
-    """The results of a run that was finished here before; None: there is something to do.
+    """The results of a run that has finished in this folder; None if there is none, or it is unfinished.
 
     Raises:
         OtherRunError: the folder is a run's with other settings.
@@ -151,8 +151,8 @@ def record_failure(folder: Path, error: BaseException | str) -> None:
     write_json(folder / STATUS, Status(state=FAILED, reason=reason, start=now(), end=now(), last_epoch=0))
 
 
-def record_loss(folder: Path, reason: str) -> None:
-    """Writes that a run was lost from outside, unless it says how it ended itself, or somebody is at work in it."""
+def record_lost(folder: Path, reason: str) -> None:
+    """Marks a run that was killed from outside as failed; no-op if its status is final or its folder is locked."""
     status = read_status(folder)
     if status is None or status.state == RUNNING:
         folder.mkdir(parents=True, exist_ok=True)

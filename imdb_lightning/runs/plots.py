@@ -108,8 +108,8 @@ def plot_calibration(labels: NDArray[Any], probabilities: NDArray[Any], title: s
     given = np.bincount(bins, probabilities, minlength=BINS)[filled] / counts[filled]
     found = np.bincount(bins, labels, minlength=BINS)[filled] / counts[filled]
     figure, axes = _figure((5.2, 4.6))
-    places = (np.arange(BINS) + 0.5) / BINS
-    axes.bar(places, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
+    centers = (np.arange(BINS) + 0.5) / BINS
+    axes.bar(centers, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
     axes.plot([0, 1], [0, 1], ":", color="#6b6b6b", label="as it should be")
     axes.plot(given, found, "o-", color=COLORS[0], label="found")
     axes.set(xlabel="probability given", ylabel="share of positive reviews", title=title)

@@ -70,7 +70,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """`results.json`: what a run came to.
+    """`results.json`: the outcome of a run.
 
     Attributes:
         name: of the run.
@@ -134,7 +134,7 @@ def write_json(path: Path, record: Status | RunResult) -> None:
 
 
 def read_status(folder: Path) -> Status | None:
-    """A run's status; None: there is none.
+    """A run's status; None if the folder has none.
 
     Raises:
         UserError: the file is damaged.

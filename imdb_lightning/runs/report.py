@@ -29,7 +29,7 @@ def write_curves(folder: Path, title: str, history: list[Epoch], best_epoch: int
 
 
 def print_result(result: RunResult, folder: Path | None) -> None:
-    """Prints what most people want to know, and where the rest is; None: there is no folder to be kept."""
+    """Prints losses and accuracies, best epoch and seconds, and the folder; `folder` is None if none is kept."""
     table = Table(title=f"{result.name}, seed {result.seed}", title_justify="left")
     for column in ("", "loss", "accuracy"):
         table.add_column(column, justify="left" if not column else "right")
@@ -45,7 +45,7 @@ def print_result(result: RunResult, folder: Path | None) -> None:
         f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
     ]
     if folder is not None:
-        shown = os.path.relpath(folder)  # As people type it.
-        lines += [f"folder       {shown}", f"curves       tensorboard --logdir {shown}"]
+        relative = os.path.relpath(folder)  # As people type it.
+        lines += [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
     # No wrapping: paths and commands are there to be copied.
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
-"""What a scheduler sends to who wants to be run again. Slurm sends it beside a SIGTERM, in either order."""
+PREEMPTION_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+"""A scheduler announces with these that the job will be requeued; Slurm sends a SIGTERM besides, before or after."""
 
 
 class Interrupted(BaseException):
@@ -69,7 +69,7 @@ class SignalWatch:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         first = not self.received
-        if first or signum in WARNINGS:
+        if first or signum in PREEMPTION_SIGNALS:
             self.received = signum
         self.react(signum, first)
 

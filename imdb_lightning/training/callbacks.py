@@ -1,4 +1,4 @@
-"""What happens around Lightning's loop: history, the progress bar, best weights, seeds of each step.
+"""Lightning callbacks: history, progress bar, best weights, seeds of each step.
 
 Each callback does one thing. In a trainer's list `History` comes before those that read its last row.
 """
@@ -29,7 +29,7 @@ REFRESH_SECONDS = 0.1
 
 
 class History(pl.Callback):
-    """Keeps each epoch's numbers, writes them to `history.csv` and says them.
+    """Records each epoch's metrics, rewrites `history.csv` and logs one line.
 
     Args:
         folder: the run's.
@@ -179,7 +179,7 @@ class EpochProgress(pl.Callback):
         self.progress.update(self.task, completed=batch_idx + 1, description=self._description(trainer, so_far))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the bar away; the epoch's line, which `History` says, stays."""
+        """Takes the bar away; the epoch's line, which `History` logs, stays."""
         self.progress.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -92,10 +92,10 @@ class LastCheckpoint(Checkpoint):
 
 
 def _agree(trainer: pl.Trainer, due: bool, signum: int) -> tuple[bool, int]:
-    """What any process wants, all want."""
+    """All-reduces (maximum) the save request and the signal, so that all ranks act at the same step."""
     if trainer.world_size == 1:
         return due, signum
-    wishes = torch.tensor([int(due), signum], device=trainer.strategy.root_device)
-    dist.all_reduce(wishes, dist.ReduceOp.MAX)
-    agreed_due, agreed_signum = wishes.tolist()
+    requests = torch.tensor([int(due), signum], device=trainer.strategy.root_device)
+    dist.all_reduce(requests, dist.ReduceOp.MAX)
+    agreed_due, agreed_signum = requests.tolist()
     return bool(agreed_due), agreed_signum

@@ -133,7 +133,7 @@ def _callbacks(
     config: Config, folder: Path, history: History, signals: SignalWatch, extra: list[pl.Callback]
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
-        EpochProgress(),  # First, so that its bar is away when history speaks.
+        EpochProgress(),  # First, so that its bar is gone when history logs a line.
         history,
         TensorBoardCurves(folder, history),
         *extra,

@@ -46,7 +46,7 @@ def build_trainer(
     Raises:
         UserError: a flag is unknown, or it is set elsewhere.
     """
-    ours: dict[str, Any] = {
+    fixed: dict[str, Any] = {
         "accelerator": config.accelerator,
         "precision": config.precision,
         "deterministic": config.deterministic,
@@ -62,17 +62,17 @@ def build_trainer(
         **_processes(config, gpu),
     }
     if loggers and "log_every_n_steps" not in config.flags:
-        ours["log_every_n_steps"] = 1  # Else an epoch of fewer than 50 steps has no point of a learning rate.
+        fixed["log_every_n_steps"] = 1  # Else an epoch of fewer than 50 steps has no point of a learning rate.
     known = set(inspect.signature(pl.Trainer).parameters)
     for name in config.flags:
-        if name in ours:
+        if name in fixed:
             raise UserError(
                 f"trainer.flags.{name}", "a flag that is not set elsewhere", "one that is", _elsewhere(name)
             )
         if name not in known:
-            accepted = "a flag of pytorch_lightning.Trainer: " + ", ".join(sorted(known - set(ours)))
+            accepted = "a flag of pytorch_lightning.Trainer: " + ", ".join(sorted(known - set(fixed)))
             raise UserError(f"trainer.flags.{name}", accepted, "an unknown one", "Mend or remove it.")
-    return pl.Trainer(**ours, **config.flags)
+    return pl.Trainer(**fixed, **config.flags)
 
 
 def _elsewhere(flag: str) -> str:
@@ -146,7 +146,7 @@ class _EarlyStopping(EarlyStopping):
     """Lightning's, which forgets in a checkpoint that it has stopped the run and would train one epoch more."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops again what was stopped."""
+        """Sets `should_stop` again after a resume; Lightning does not restore it."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
