@@ -14,10 +14,7 @@ import pytest
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.launch.command_line import read_command_line, register_schema
-
-CACHE = "IMDB_LIGHTNING_CACHE"
-REAL = os.environ.get("IMDB_NPZ")
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.support import CACHE, REAL, Command
 
 
 def pytest_report_header() -> str:

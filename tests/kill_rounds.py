@@ -26,6 +26,8 @@ from pathlib import Path
 import torch
 from safetensors.numpy import load_file
 
+from tests.support import alive, equal, family, outcome, wait_until_gone
+
 SETTINGS = [
     "model=regularized_relu_bce", "model.hidden_units=[16,16]", "callbacks=early_stopping", "callbacks.patience=50",
     "data=synthetic", "data.reviews=6000", "data.validation_size=1000", "data.test_size=1000", "data.num_words=2000",
@@ -39,32 +41,6 @@ def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "imdb_lightning", *SETTINGS, *trainer, f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [pid, *(descendant for child in children for descendant in family(int(child)))]
-
-
-def wait_until_gone(pids: list[int]) -> None:
-    """Waits until none of the processes is left; a test that leaves processes behind would lie about the next one."""
-    deadline = time.monotonic() + 60
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            sys.exit(f"still running a minute later: {[pid for pid in pids if alive(pid)]}")
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def check_files(folder: Path) -> None:
@@ -81,29 +57,6 @@ def check_files(folder: Path) -> None:
             assert {len(row) for row in rows} == {len(rows[0])}, path
         elif path.suffix == ".png":
             assert path.read_bytes()[-8:-4] == b"IEND", path
-
-
-def outcome(folder: Path) -> dict[str, object]:
-    """What must be equal to the bit."""
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    history = [row[:-1] for row in csv.reader((folder / "history.csv").read_text().splitlines())]
-    return {
-        "weights": checkpoint["state_dict"],
-        "optimizer": checkpoint["optimizer_states"][0]["state"],
-        "tested": load_file(folder / "model.safetensors"),
-        "predictions": (folder / "predictions.csv").read_text(),
-        "history": history,
-    }
-
-
-def equal(first: object, second: object) -> bool:
-    """Whether two nested values are equal to the bit."""
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    same = first == second
-    return bool(same.all()) if hasattr(same, "all") else bool(same)
 
 
 def one_round(folder: Path, processes: int, moment: float, choice: random.Random) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Command
+from tests.support import Command
 
 pytestmark = [
     pytest.mark.gpu,

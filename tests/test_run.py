@@ -21,7 +21,7 @@ from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.runs.lifecycle import LOCK
 from tests import oracle
-from tests.conftest import REAL, Command
+from tests.support import REAL, Command
 
 pytestmark = pytest.mark.slow
 

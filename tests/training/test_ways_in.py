@@ -20,7 +20,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config
 from imdb_lightning.training import experiment
 from imdb_lightning.training.trainer import build_targets
-from tests.conftest import CACHE, Command
+from tests.support import CACHE, Command
 
 SMALL = [
     "data=synthetic", "data.reviews=1500", "data.validation_size=500", "data.test_size=400", "data.num_words=500",

@@ -12,7 +12,7 @@ from filelock import FileLock
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch import clusters
 from imdb_lightning.launch.gpus import claimed_gpu
-from tests.conftest import Command
+from tests.support import Command
 
 DATA = ["data=synthetic"]
 

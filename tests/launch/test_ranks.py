@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import CACHE, Command
-from tests.kill_rounds import alive, family, wait_until_gone
+from tests.support import CACHE, Command, alive, family, wait_until_gone
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 

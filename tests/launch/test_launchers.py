@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CACHE, Command
+from tests.support import CACHE, Command
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imdb_lightning.inference.saved_run import load_run
-from tests.conftest import Command
+from tests.support import Command
 
 pytestmark = pytest.mark.slow
 

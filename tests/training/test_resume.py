@@ -17,8 +17,7 @@ import torch
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.runs.signals import Interrupted
 from imdb_lightning.training import experiment
-from tests.conftest import CACHE, Command
-from tests.kill_rounds import equal, outcome
+from tests.support import CACHE, Command, equal, outcome
 
 SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import binary_confusion_matrix, bina
 from imdb_lightning.data.vocabulary import tokenize
 from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.inference.scoring import best_threshold
-from tests.conftest import Command
+from tests.support import Command
 
 
 def evaluate(command: Command, run: Path, output: Path, *arguments: str) -> dict:

@@ -9,7 +9,7 @@ import pytest
 
 from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.model.network import ACTIVATIONS, SentimentNetwork
-from tests.conftest import Command
+from tests.support import Command
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 

@@ -20,7 +20,7 @@ from imdb_lightning.data.packaged import find_file, read_reviews
 from imdb_lightning.inference.saved_run import RARE, START, load_run
 from imdb_lightning.runs.records import read_predictions
 from tests import oracle
-from tests.conftest import Command
+from tests.support import Command
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from imdb_lightning.config.file import MAX_BYTES, load_config, read_values
 from imdb_lightning.config.schema import Config
 from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.runs.lifecycle import write_settings
-from tests.conftest import Command
+from tests.support import Command
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 13)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.support import Command
 
 SMALL = [
     "data=synthetic", "data.reviews=1500", "data.validation_size=500", "data.test_size=400", "data.num_words=500",
