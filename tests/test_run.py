@@ -221,11 +221,6 @@ def test_comparison_holds_means_and_deviations_over_seeds(sweep: Sweep) -> None:
     assert (sweep.folder / "comparison.png").stat().st_size > 10_000
 
 
-def test_jobs_after_the_first_pay_no_imports(sweep: Sweep) -> None:
-    starts = [json.loads(path.read_text())["seconds"]["start"] for path in sorted(sweep.folder.glob("*/results.json"))]
-    assert max(starts[1:]) < starts[0] / 5
-
-
 def test_compare_command_does_the_same_for_any_folders(sweep: Sweep, command: Command, tmp_path: Path) -> None:
     shallow, deep = (str(sweep.runs()[name]) for name in ("shallow_relu_bce", "deep_tanh_mse"))
     answer = command(tmp_path, shallow, deep, "--output", ".", module="imdb_lightning.compare")

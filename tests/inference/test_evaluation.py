@@ -42,7 +42,7 @@ def test_own_test_split_gives_the_same_digits(
     pictures = {"confusion.png", "roc.png", "precision_recall.png", "calibration.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == pictures | {"evaluation.json", "predictions.csv"}
     for name in pictures:
-        assert (trained / name).stat().st_size > 5000
+        assert (tmp_path / "out" / name).stat().st_size > 5000
     assert 0 < record["threshold"]["best_on_validation"] < 1
 
 

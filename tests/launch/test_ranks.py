@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import CACHE, Command, alive, family, wait_until_gone
+from tests.support import CACHE, Command, family, wait_until_gone
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -58,11 +58,12 @@ def test_numbers_are_the_same_for_1_2_and_3_processes(model: str, command: Comma
         folder = tmp_path / str(processes)
         result = result_of(folder)
         assert result["world_size"] == processes
-        np.testing.assert_allclose(probabilities(folder), expected, atol=1e-4, rtol=0)
-        assert result["test"]["loss"] == pytest.approx(alone["test"]["loss"], abs=1e-5)
-        assert result["validation"]["loss"] == pytest.approx(alone["validation"]["loss"], abs=1e-5)
-        if (np.abs(expected - 0.5) > 1e-4).all():
-            assert result["test"]["accuracy"] == alone["test"]["accuracy"]
+        np.testing.assert_allclose(probabilities(folder), expected, atol=1e-6, rtol=0)
+        for split in ("test", "validation"):
+            assert result[split]["loss"] == pytest.approx(alone[split]["loss"], abs=1e-7)
+        changed = (probabilities(folder) > 0.5) != (expected > 0.5)
+        assert (np.abs(expected[changed] - 0.5) < 1e-6).all()
+        assert result["test"]["accuracy"] == pytest.approx(alone["test"]["accuracy"], abs=(changed.sum() + 1e-6) / 901)
         assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "1").iterdir()}
         events = [path for path in folder.rglob("events.out.tfevents.*") if path.parent.name == "train"]
         assert len(events) == 1
@@ -225,10 +226,14 @@ def test_second_ctrl_c_ends_at_once(cache: Path, tmp_path: Path) -> None:
     process = start(tmp_path / "run", cache, *ddp(2))
     wait_for_checkpoint(tmp_path / "run", process)
     members = family(process.pid)
-    for _ in range(2):
+    os.kill(members[-1], signal.SIGSTOP)  # So that the ranks cannot agree to save, which the first one asks for.
+    deadline = time.monotonic() + 60
+    while process.poll() is None:  # Until the first and another one have been seen.
+        assert time.monotonic() < deadline
         process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode != 0
+        time.sleep(0.1)
+    process.communicate()
+    assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT)  # The latter if one more came at the very end.
     wait_until_gone(members)
 
 
@@ -251,9 +256,7 @@ def test_killed_rank_with_restarts_recovers_to_the_same_bits(cache: Path, tmp_pa
         process = start(tmp_path / name, cache, *short)
         wait_for_checkpoint(tmp_path / name, process)
         if name == "killed":
-            victim = family(process.pid)[-1]
-            os.kill(victim, signal.SIGKILL)
-            assert not alive(victim) or process.poll() is None
+            os.kill(family(process.pid)[-1], signal.SIGKILL)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     first, second = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("reference", "killed"))
