@@ -10,7 +10,8 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.inference.onnx import TOLERANCE, compare, to_onnx
 from imdb_lightning.inference.saved_run import load_network
-from imdb_lightning.runs.records import CONFIG, write_file
+from imdb_lightning.runs.files import write_file
+from imdb_lightning.runs.records import CONFIG
 
 
 def main() -> None:

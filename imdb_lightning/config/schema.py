@@ -217,3 +217,15 @@ def parse(values: DictConfig) -> Config:
     config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     assert isinstance(config, Config)
     return config
+
+
+def flatten(values: object, prefix: str = "") -> dict[str, object]:
+    """Nested settings by dotted key; a list is one value, an empty mapping is the value of its own key.
+
+    Example:
+        >>> flatten({"model": {"hidden_units": [16], "l2": 0.0}, "logger": {}})
+        {'model.hidden_units': [16], 'model.l2': 0.0, 'logger': {}}
+    """
+    if not isinstance(values, dict) or not values:
+        return {prefix.rstrip("."): values}
+    return {key: value for name, nested in values.items() for key, value in flatten(nested, f"{prefix}{name}.").items()}

@@ -23,8 +23,9 @@ from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
 from imdb_lightning.inference.saved_run import load_network, load_run
 from imdb_lightning.inference.scoring import Scores, all_metrics, best_threshold, confusion, score
+from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.lifecycle import refuse_links
-from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_predictions, write_text
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_predictions
 from imdb_lightning.runs.report import draw_test
 
 _SHOWN = 160

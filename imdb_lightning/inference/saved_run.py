@@ -23,7 +23,8 @@ from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS, write_file, write_text
+from imdb_lightning.runs.files import write_file, write_text
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
 
 START, RARE = "<start>", "<rare words>"
 """How an explanation names the id that every review begins with, and the one that all rare words share."""

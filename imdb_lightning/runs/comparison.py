@@ -18,6 +18,8 @@ from rich.table import Table
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
+from imdb_lightning.config.schema import flatten
+from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.records import (
     COMPLETED,
     CONFIG,
@@ -27,7 +29,6 @@ from imdb_lightning.runs.records import (
     read_history,
     read_result,
     read_status,
-    write_text,
 )
 
 NOTEBOOK = {
@@ -109,7 +110,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for run in runs:
         if run.result is not None:
             config = asdict(load_config(run.folder / CONFIG)) | {"seed": None, "name": None}
-            members.setdefault(tuple(_flatten(config)), []).append(run)
+            key = tuple((name, str(value)) for name, value in flatten(config).items())
+            members.setdefault(key, []).append(run)
     groups = []
     for key, group in members.items():
         model = dict(key)["model.name"]
@@ -210,13 +212,6 @@ def _table(groups: Sequence[Group]) -> list[list[str]]:
             cells.append(cell if spread is None or column == "parameters" else f"{cell} ± {spread:.{digits}f}")
         rows.append([*cells, "" if group.notebook is None else f"{group.notebook:.4f}"])
     return [header, *rows]
-
-
-def _flatten(mapping: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    pairs = []
-    for name, value in mapping.items():
-        pairs += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", str(value))]
-    return pairs
 
 
 def _natural(path: Path) -> tuple[str, int, str]:

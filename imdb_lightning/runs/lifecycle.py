@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
-from imdb_lightning.config.schema import Config
+from imdb_lightning.config.schema import Config, flatten
+from imdb_lightning.runs.files import remove_unfinished, write_text
 from imdb_lightning.runs.records import (
     CHECKPOINT,
     COMPLETED,
@@ -37,7 +38,6 @@ from imdb_lightning.runs.records import (
     read_result,
     read_status,
     write_json,
-    write_text,
 )
 from imdb_lightning.runs.signals import Interrupted
 
@@ -74,7 +74,7 @@ def finished_result(config: Config, folder: Path) -> RunResult | None:
     if not before.is_file():
         return None
     # Through the schema, so that a run from before a setting was there has its default.
-    saved, wanted = _flatten(_settings(load_config(before))), _flatten(_settings(config))
+    saved, wanted = flatten(_settings(load_config(before))), flatten(_settings(config))
     differing = [key for key in saved.keys() | wanted.keys() if saved.get(key, _ABSENT) != wanted.get(key, _ABSENT)]
     if differing:
         raise OtherRunError(
@@ -104,6 +104,8 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links(folder, LOCK, LOG, TRAIN, VALIDATION, Path(CHECKPOINT).parent)
     with _locked(folder):
+        for written in (folder, (folder / CHECKPOINT).parent):
+            remove_unfinished(written)
         write_settings(config, folder)
         status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
         write_json(folder / STATUS, status)
@@ -173,15 +175,6 @@ def _settings(config: Config) -> dict[str, object]:
     settings = dataclasses.asdict(config)
     settings["trainer"] |= {"node_rank": None, "rendezvous": None}
     return settings
-
-
-def _flatten(values: object, prefix: str = "") -> dict[str, object]:
-    """Nested settings by dotted key; a list is one value, an empty mapping is the value of its own key."""
-    if not isinstance(values, dict) or not values:
-        return {prefix.rstrip("."): values}
-    return {
-        key: value for name, nested in values.items() for key, value in _flatten(nested, f"{prefix}{name}.").items()
-    }
 
 
 @contextmanager

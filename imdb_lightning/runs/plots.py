@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from imdb_lightning.runs.records import Epoch, write_file
+from imdb_lightning.runs.files import write_file
+from imdb_lightning.runs.records import Epoch
 
 SIZE = (6.4, 4.2)
 DOTS_PER_INCH = 120

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.runs.files import write_text
 
 CONFIG = "config.yaml"
 STATUS = "status.json"
@@ -114,18 +114,6 @@ _Record = TypeVar("_Record", Status, RunResult)
 def now() -> str:
     """The time, ISO 8601 to the second, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes text as UTF-8, whole or not at all."""
-    write_file(path, text.encode())
 
 
 def write_json(path: Path, record: Status | RunResult) -> None:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from imdb_lightning.runs.records import write_file
+from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
 
 

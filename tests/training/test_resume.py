@@ -63,6 +63,15 @@ def test_interrupted_run_goes_on_to_the_same_bits(
     assert [key for key in whole if not equal(whole[key], cut[key])] == []
 
 
+def test_leftovers_of_a_killed_write_are_removed(compose, tmp_path: Path) -> None:
+    for name in (".results.json.4711", "checkpoints/.last.ckpt.4711", ".notes", ".lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
+    assert {path.name for path in tmp_path.glob(".*")} == {".notes", ".lock"}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
 def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) -> None:
     config = compose(*SMALL, "trainer.max_epochs=1")
     first = experiment.run(config, tmp_path)
