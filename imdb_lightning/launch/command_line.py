@@ -7,7 +7,6 @@ in our words, and before Hydra makes a folder.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from imdb_lightning.config.data import DATA_SCHEMAS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, parse
 from imdb_lightning.launch.clusters import PLUGINS, Launcher, find_plugin
-from imdb_lightning.launch.overrides import CONFIG_NAME, expand_glob, explain, search_path
+from imdb_lightning.launch.overrides import CONFIG_NAME, expand_glob, explain, quoted, search_path
 from imdb_lightning.launch.slurm import current_step
 
 VERSION_BASE = "1.3"
@@ -93,7 +92,7 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"):
         expanded = {text: expand_glob(text, search) for text in parsed.overrides}
         arguments = [*(expanded.get(text, text) for text in arguments), *folders]
-        overrides = [*expanded.values(), *folders]
+        overrides = [*(expanded[text] for text in parsed.overrides), *folders]
         for job in _jobs(overrides) if parsed.multirun else [overrides]:
             values = _compose(job, search)
             launcher, sweep = _launcher(values.hydra), Path(values.hydra.sweep.dir)
@@ -114,7 +113,7 @@ def read_command_line(arguments: Sequence[str], preflight: Callable[[Config, Lau
     if not parsed.multirun:
         return CommandLine(arguments, configs, errors, launcher, sweep=None)
     # The folder's name may hold the time: Hydra, which composes again, is to use this one.
-    return CommandLine([*arguments, f"hydra.sweep.dir={json.dumps(str(sweep))}"], configs, errors, launcher, sweep)
+    return CommandLine([*arguments, f"hydra.sweep.dir={quoted(str(sweep))}"], configs, errors, launcher, sweep)
 
 
 def _check_sweeper(name: str) -> None:

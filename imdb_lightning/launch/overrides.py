@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,19 @@ def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
     if not folder.is_dir():
         raise UserError("--config-dir", "an existing folder", repr(config_dir), "Mend the path.")
     others = OverridesParser.create().parse_override(named[0]).value() if named else []
-    paths = [folder.as_uri(), *map(str, others if isinstance(others, list) else [])]
-    return [f"hydra.searchpath={json.dumps(paths)}"]
+    # Not as_uri: Hydra takes what follows file:// as it is, and would look for a folder named my%20conf.
+    paths = [f"file://{folder}", *map(str, others if isinstance(others, list) else [])]
+    return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra's grammar quotes it, in which only the quote is escaped; JSON would spell out other letters.
+
+    Example:
+        >>> print(quoted('läufe "1"'))
+        "läufe \\"1\\""
+    """
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def expand_glob(text: str, search: list[str]) -> str:

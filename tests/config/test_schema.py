@@ -97,6 +97,11 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
     assert flat(asdict(compose("data=text", "data.train=a.csv"))) == common | shared | TEXT_KEYS
 
 
+def test_last_of_several_overrides_is_checked() -> None:
+    """As it is the one that Hydra takes, also when it repeats an earlier one."""
+    assert compose("seed=1", "seed=2", "seed=1").seed == 1
+
+
 NETWORKS = {
     "shallow_relu_bce": ([16], "relu", "bce", 0.0, 0.0),
     "deep_tanh_mse": ([32, 32, 32], "tanh", "mse", 0.0, 0.0),

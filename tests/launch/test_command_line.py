@@ -87,6 +87,17 @@ def own_settings(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_folders_may_have_any_name(own_settings: Path, command: Command, tmp_path: Path) -> None:
+    own_settings.rename(tmp_path / "meine (ä), %20")
+    sweep = "hydra.sweep.dir='läufe, (1)'"
+    answer = command(tmp_path, "-m", "--config-dir", "meine (ä), %20", "model=mine", *SMALL, "seed=0,1", sweep)
+    assert answer.returncode == 0, answer.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"meine (ä), %20", "läufe, (1)"}
+    assert (tmp_path / "läufe, (1)" / "1_mine" / "results.json").is_file()
+    assert (tmp_path / "läufe, (1)" / "comparison.csv").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [["--config-dir", "my_conf"], ["-cd", "my_conf"], ["--config-dir={absolute}"]])
 def test_own_settings_folder_adds_to_ours(
     form: list[str], own_settings: Path, command: Command, tmp_path: Path
