@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,8 @@ from imdb_lightning.config.schema import Config, parse
 MAX_BYTES = 1 << 17
 """A run writes some 1,500 bytes, and more when it names many files; so much is parsed in about a second."""
 MAX_DEPTH = 20
+_SHOWN = 200
+"""Characters of an error in the message."""
 # libyaml's parser where it is there: a hundred times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -29,21 +30,6 @@ def load_config(path: Path) -> Config:
 
     Raises:
         UserError: the file is missing, or it holds something else.
-    """
-    values = read_values(path)
-    try:
-        return parse(OmegaConf.create(values))
-    except UserError as error:
-        raise _other_content(path, str(error)) from error
-    except (OmegaConfBaseException, KeyError, TypeError, ValueError, AssertionError) as error:
-        raise _other_content(path, str(error)) from error
-
-
-def read_values(path: Path) -> dict[str, Any]:
-    """Reads a run's settings as nested plain values, unchecked.
-
-    Raises:
-        UserError: the file is missing, or it holds something else than plain values.
     """
     if not path.is_file():
         raise UserError(path, "the settings of a run", "no such file", "Name a run's folder.")
@@ -57,14 +43,15 @@ def read_values(path: Path) -> dict[str, Any]:
         values = OmegaConf.create(text)
         if not isinstance(values, DictConfig):
             raise ValueError("it is no mapping")
-        plain = OmegaConf.to_container(values, resolve=False)
-        assert isinstance(plain, dict), "of a mapping"
-        for value in _strings(plain):
+        for value in _strings(OmegaConf.to_container(values, resolve=False)):
             if "${" in value:
                 raise ValueError(f"an interpolation: {value}")
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise _other_content(path, str(error)) from error
-    return {str(key): value for key, value in plain.items()}
+        return parse(values)
+    # A UserError of a value out of its range is a ValueError, too.
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        remedy = "Name the folder of a run, as a run has written it."
+        found = f"other content ({' '.join(str(error).split())[:_SHOWN]})"
+        raise UserError(path, "the settings of a run", found, remedy) from error
 
 
 def _check_structure(text: str) -> None:
@@ -87,8 +74,3 @@ def _strings(values: object) -> Iterator[str]:
     elif isinstance(values, list):
         for value in values:
             yield from _strings(value)
-
-
-def _other_content(path: Path, text: str) -> UserError:
-    remedy = "Name the folder of a run, as a run has written it."
-    return UserError(path, "the settings of a run", f"other content ({' '.join(text.split())[:200]})", remedy)

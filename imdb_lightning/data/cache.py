@@ -17,7 +17,8 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,12 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
         build: fills an empty folder.
 
     Raises:
-        UserError: it is damaged and cannot be removed.
+        UserError: it is not there or damaged, and the cache cannot be written to.
     """
     folder = cache / key
     if find_damage(folder) is None:
         return folder
-    with FileLock(cache / f"{key}.lock"):
+    with _locked(cache / f"{key}.lock"):
         # Once more, since another process may have built it while this one waited.
         damage = find_damage(folder)
         if damage is None:
@@ -92,6 +93,20 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
     return folder
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        remedy = "Name another with data.cache_dir or the variable IMDB_LIGHTNING_CACHE."
+        raise UserError("data.cache_dir", "a folder that can be written to", str(error), remedy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def find_damage(folder: Path) -> str | None:
     """What is wrong with a prepared folder: a file's name, and how it differs; None: nothing."""
     try:
@@ -105,7 +120,7 @@ def find_damage(folder: Path) -> str | None:
                 return f"{name} has {path.stat().st_size} bytes instead of {size}"
             if size <= WHOLE_BYTES and _digests(path) != digests:
                 return f"{name} holds other bytes than were written"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: a manifest of another form.
         return " ".join(str(error).split())
     return None
 

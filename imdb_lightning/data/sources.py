@@ -72,12 +72,12 @@ def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits 
     # A key, and no path out of the cache.
     if not re.fullmatch(r"[a-z]+-v[0-9]+-[0-9a-f-]+", key) or not isinstance(validation, int) or validation < 1:
         return None
-    npz = Path(os.environ.get("IMDB_NPZ") or cache / "imdb.npz")
-    if kind == "imdb" and find_damage(cache / key) is not None and npz.is_file() and file_sha256(npz) == sha256:
-        prepare_imdb(cache, npz, num_words)
     folder = cache / key
     if find_damage(folder) is not None:
-        return None
+        npz = Path(os.environ.get("IMDB_NPZ") or cache / "imdb.npz")
+        if not (kind == "imdb" and npz.is_file() and file_sha256(npz) == sha256):
+            return None
+        folder, _ = prepare_imdb(cache, npz, num_words)
     texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}
     splits = open_splits(
         folder, validation, None,

@@ -94,18 +94,18 @@ class SentimentClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """A rank's loss, whose gradient's mean over ranks is that of the global batch's mean loss."""
+        batch = _unpack(batch)
         losses, penalty, _ = self._step("train", batch)
-        scale = batch[1] if len(batch) == 4 else 1 / len(losses)
-        loss = losses.sum() * scale
+        loss: Tensor = losses.sum() * batch[1]
         return loss if penalty is None else loss + penalty
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Adds the batch to validation's totals."""
-        self._step("val", batch)
+        self._step("val", _unpack(batch))
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Adds the batch to the test's totals and keeps its probabilities."""
-        self._parts.append(self._step("test", batch)[2].cpu())
+        self._parts.append(self._step("test", _unpack(batch))[2].cpu())
 
     def predict_step(self, batch: Tensor | Batch, batch_index: int) -> Tensor:
         """Probabilities of being positive, float32 `[B]`; of a DataLoader, labels may be left out."""
@@ -198,11 +198,8 @@ class SentimentClassifier(pl.LightningModule):
         return totals
 
     def _step(self, split: str, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
-        if len(batch) == 4:
-            labels, _, inputs, offsets = batch
-        else:
-            (inputs, labels), offsets = batch, None
-        logits, labels = self(inputs.float() if offsets is None else inputs, offsets), labels.float()
+        labels, _, inputs, offsets = batch
+        logits = self(inputs, offsets)
         losses = self.losses(logits, labels)
         penalty = l2_penalty(self.network.hidden_kernels(), self.l2) if self.l2 else None
         probabilities = torch.sigmoid(logits.detach().float())
@@ -214,6 +211,14 @@ class SentimentClassifier(pl.LightningModule):
         loss, accuracy = self.totals_of(split).compute()
         # Already reduced over processes.
         self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy}, prog_bar=True)
+
+
+def _unpack(batch: Batch) -> Batch:
+    """`(labels, scale, inputs, offsets)` of a batch of either kind."""
+    if len(batch) == 4:
+        return batch
+    rows, labels = batch
+    return labels.float(), 1 / len(labels), rows.float(), None
 
 
 def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:

@@ -1,6 +1,6 @@
 """The whole run, top to bottom: the only place that joins data, model, trainer and results.
 
-It knows settings and a folder; neither Hydra nor how its process came to be.
+It knows settings and a folder; neither a command line nor how its process came to be.
 """
 
 from __future__ import annotations
@@ -96,12 +96,8 @@ def run(
 
         module = build_module(config.model, config.data.num_words)
         extra = [*build_targets("callbacks.extra", config.callbacks.extra, pl.Callback), *callbacks]
-        loggers = _loggers(config, folder)
         all_callbacks = _callbacks(config, folder, history, signals, extra)
-        trainer = build_trainer(config.trainer, folder, all_callbacks, loggers, gpu)
-        for logger in loggers:
-            others = {name: value for name, value in _hparams(config).items() if name not in module.hparams}
-            logger.log_hyperparams(others)  # Lightning logs the module's own.
+        trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
         checkpoint = folder / CHECKPOINT
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
@@ -148,13 +144,16 @@ def _callbacks(
     return callbacks
 
 
-def _loggers(config: Config, folder: Path) -> list[Logger]:
+def _loggers(config: Config, folder: Path, module: pl.LightningModule) -> list[Logger]:
     """The loggers of the settings, on rank 0: two ranks that set up one store at once would spoil it."""
     if rank():
         return [DummyLogger() for _ in config.logger]
     # What is not said is kept in the run's folder; MLflow's own default is the working directory.
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
-    return build_targets("logger", config.logger, Logger, save_dir=str(folder), tracking_uri=store)
+    loggers = build_targets("logger", config.logger, Logger, save_dir=str(folder), tracking_uri=store)
+    for logger in loggers:  # Lightning logs the module's own hyperparameters.
+        logger.log_hyperparams({key: value for key, value in _hparams(config).items() if key not in module.hparams})
+    return loggers
 
 
 def _best_epoch(history: list[Epoch], config: Config) -> int:

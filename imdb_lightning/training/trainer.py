@@ -76,17 +76,14 @@ def build_trainer(
 
 
 def _elsewhere(flag: str) -> str:
-    """Which key decides a flag."""
-    keys = {
+    """What to type instead of a flag that something else decides."""
+    keys = {field.name: f"trainer.{field.name}" for field in dataclasses.fields(TrainerConfig)} | {
         "callbacks": "callbacks.extra.NAME._target_=...",
         "logger": "logger.NAME._target_=...",
         "default_root_dir": "hydra.run.dir",
         "strategy": "trainer=cpu, gpu, ddp_cpu or ddp",
-        "use_distributed_sampler": "nothing: batches are cut for the processes already",
-        "enable_progress_bar": "nothing: the bar shows on a terminal only",
     }
-    own = {field.name for field in dataclasses.fields(TrainerConfig)}
-    return f"Use {keys.get(flag, f'trainer.{flag}' if flag in own else 'nothing: it is fixed')}."
+    return f"Use {keys[flag]}." if flag in keys else "Remove it: its value is fixed."
 
 
 def build_targets(key: str, settings: dict[str, Any], kind: type, **defaults: Any) -> list[Any]:
@@ -111,7 +108,10 @@ def build_targets(key: str, settings: dict[str, Any], kind: type, **defaults: An
         accepted, remedy = f"the class of a {kind.__name__} and its arguments", "Mend it, or install what it needs."
         try:
             known = inspect.signature(get_class(values["_target_"])).parameters
-            made.append(instantiate({**{k: v for k, v in defaults.items() if k in known}, **values}))
+            arguments = {name: value for name, value in defaults.items() if name in known} | values
+            # Plain lists and mappings: those of OmegaConf, kept in a callback's state, could not be read back from a
+            # checkpoint with weights_only.
+            made.append(instantiate(arguments, _convert_="all"))
         except (HydraException, ImportError, ValueError) as error:
             text = " ".join(str(error.__cause__ or error).split())
             raise UserError(f"{key}.{name}", accepted, text, remedy) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.file import MAX_BYTES, load_config, read_values
+from imdb_lightning.config.file import MAX_BYTES, load_config
 from imdb_lightning.config.schema import Config
 from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.runs.lifecycle import write_settings
@@ -80,7 +80,7 @@ def test_saved_settings_are_read_back(compose: Callable[..., Config], tmp_path: 
     config = compose("data=synthetic", "model.learning_rate=1e-7", "trainer.flags.profiler=null", "name='a: *b, &c'")
     write_settings(config, tmp_path)
     assert load_config(tmp_path / "config.yaml") == config
-    assert read_values(tmp_path / "config.yaml")["model"]["learning_rate"] == 1e-7
+    assert load_config(tmp_path / "config.yaml").model.learning_rate == 1e-7
 
 
 @pytest.mark.slow

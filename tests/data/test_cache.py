@@ -129,6 +129,19 @@ def test_files_that_come_and_go_are_found(damage: str, tmp_path: Path) -> None:
     assert (folder / "data").read_text() == "2"
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"data": 5}', '{"data": [1]}', '{"data": [1, [1]], "x": 1}'])
+def test_manifest_of_another_form_is_found(content: str, tmp_path: Path) -> None:
+    folder = prepared(tmp_path, "key", lambda new: (new / "data").write_text("1"))
+    (folder / "manifest.json").write_text(content)
+    assert find_damage(folder) is not None
+
+
+def test_cache_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key.lock").mkdir()  # For root, who may write anywhere.
+    with pytest.raises(UserError, match=r"data\.cache_dir: expected a folder that can be written to"):
+        prepared(tmp_path, "key", lambda new: None)
+
+
 def test_large_file_is_checked_piece_by_piece_as_it_is_used(tmp_path: Path) -> None:
     folder = prepared(tmp_path, "key", lambda new: (new / "data").write_bytes(bytes(5 * PIECE_BYTES // 2)))
     with (folder / "data").open("r+b") as file:

@@ -47,6 +47,11 @@ class Logger(CSVLogger):
 """
 
 
+class Keeps(pl.Callback):
+    def __init__(self, values: list) -> None:
+        self.values = values
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
@@ -133,6 +138,13 @@ def test_callbacks_of_a_python_caller_are_called(compose: Callable[..., Config],
     assert counts.steps == STEPS
 
 
+def test_arguments_of_a_target_are_plain_values() -> None:
+    settings = {"x": {"_target_": f"{__name__}.Keeps", "values": [1, {"a": [2]}]}}
+    (made,) = build_targets("callbacks.extra", settings, pl.Callback)
+    assert type(made.values) is list
+    assert type(made.values[1]["a"]) is list
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -166,12 +178,17 @@ def test_mistakes_name_the_key_that_works(argument: str, message: str, command: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flag", "key"), [("strategy=fsdp", "trainer=cpu, gpu, ddp_cpu or ddp"), ("max_epochs=3", "trainer.max_epochs")]
+    ("flag", "remedy"),
+    [
+        ("strategy=fsdp", "Use trainer=cpu, gpu, ddp_cpu or ddp."),
+        ("max_epochs=3", "Use trainer.max_epochs."),
+        ("use_distributed_sampler=true", "Remove it: its value is fixed."),
+    ],
 )
-def test_flags_that_are_set_elsewhere_name_the_key(flag: str, key: str, command: Command, tmp_path: Path) -> None:
+def test_flags_that_are_set_elsewhere_name_the_key(flag: str, remedy: str, command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, *SMALL, f"trainer.flags.{flag}")
     assert answer.returncode == 2
-    assert answer.stderr.splitlines()[-1].endswith(f"Use {key}.")
+    assert answer.stderr.splitlines()[-1].endswith(remedy)
 
 
 @pytest.mark.slow
