@@ -160,7 +160,7 @@ class _Array:
     """What the unpickler gives for a `numpy.ndarray`: a list as it is, or bytes of whole numbers.
 
     Attributes:
-        content: a list of as many values as the array's shape says, or bytes.
+        content: a list, whose length the reader compares with the file's header, or bytes.
         dtype: of the bytes.
         rows: the array's length.
     """
@@ -174,7 +174,7 @@ class _Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, _, content = state
         (rows,) = shape
-        of_objects = isinstance(content, list) and re.fullmatch("O8?", dtype.name) and len(content) == rows
+        of_objects = isinstance(content, list) and re.fullmatch("O8?", dtype.name)
         of_numbers = isinstance(content, bytes) and re.fullmatch("[iu][1248]", dtype.name)
         if not (of_objects or of_numbers):
             raise pickle.UnpicklingError("an array is neither a list nor whole numbers")

@@ -83,6 +83,9 @@ def test_any_flipped_byte_is_found_and_mended(tmp_path: Path, caplog: pytest.Log
             for bit in (1, 32, 128):
                 path.write_bytes(expected[:place] + bytes([expected[place] ^ bit]) + expected[place + 1 :])
                 assert find_damage(folder) is not None, (path, place, bit)
+        if path.suffix == ".json":  # Another kind of blank is JSON as well.
+            path.write_bytes(expected.replace(b" ", b"\n", 1))
+            assert find_damage(folder) is not None
         caplog.clear()
         prepared(tmp_path, "key", build)
         assert f"{folder} is damaged (" in caplog.text

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import imdb_lightning
 from imdb_lightning.config.data import IMDBDataConfig
@@ -121,6 +122,15 @@ def test_weights_of_another_network_are_refused(trained: Path, tmp_path: Path) -
     settings = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(settings.replace("num_words: 50", "num_words: 60"))
     with pytest.raises(UserError, match="expected the weights of this run's network"):
+        load_run(tmp_path)
+
+
+def test_weights_of_another_type_are_refused(trained: Path, tmp_path: Path) -> None:
+    for kept in ("config.yaml", "vocabulary.json"):
+        shutil.copy(trained / kept, tmp_path / kept)
+    weights = {name: weight.double() for name, weight in load_file(trained / "model.safetensors").items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"is \('F64', \[8\]\) instead of \('F32', \[8\]\)"):
         load_run(tmp_path)
 
 
