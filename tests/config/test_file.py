@@ -23,7 +23,9 @@ HOSTILE = {
     "escaped interpolation": lambda text: text.replace("- negative", '- "\\x24{oc.env:HOME}"'),
     "resolver": lambda text: text.replace("seed: 0", "seed: ${oc.decode:'0'}", 1),
     "interpolation in a key": lambda text: text + "? ${name}\n: 1\n",
-    "alias": lambda text: text.replace("name: reg", "name: &n reg", 1) + "more: *n\n",
+    "alias": lambda text: text.replace("name: reg", "name: &n reg", 1).replace(
+        "  name: regularized_relu_bce", "  name: *n"
+    ),
     "alias bomb": lambda text: BOMB + text,
     "deep": lambda text: text + "more: " + "[" * 50_000 + "\n",
     "deep mapping": lambda text: text + "".join(f"{' ' * n}more:\n" for n in range(300)),
