@@ -84,3 +84,19 @@ def test_open_maps_share_memory_with_parts(tmp_path: Path) -> None:
     bags = open_bags(tmp_path, "split")
     assert np.shares_memory(bags.ids, bags.part(3, 9).ids)
     assert np.shares_memory(bags.ids, bags.span(3, 9)[0])
+
+
+@pytest.mark.parametrize(
+    ("ids", "lengths", "labels", "message"),
+    [
+        ([1, 10], [2], [1], "ids are columns"), ([-1, 2], [2], [1], "ids are columns"),
+        ([1, 2], [2], [2], "labels are 0 or 1"), ([1, 2], [2], [-1], "labels are 0 or 1"),
+        ([1, 2], [1], [1], "lengths add up"), ([1, 2], [1, 1], [1], "a label for each review"),
+    ],
+)  # fmt: skip
+def test_writer_takes_no_wrong_numbers(
+    ids: list[int], lengths: list[int], labels: list[int], message: str, tmp_path: Path
+) -> None:
+    """Whatever the source: they would move words into other reviews."""
+    with BagsWriter(tmp_path, "split", 10) as writer, pytest.raises(AssertionError, match=message):
+        writer.append(np.array(ids, np.int32), np.array(lengths), np.array(labels))

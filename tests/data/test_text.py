@@ -117,6 +117,14 @@ def test_too_few_reviews_to_cut(tmp_path: Path) -> None:
         load_text(tmp_path, source(path, test_size=90))
 
 
+@pytest.mark.parametrize("key", ["validation", "test"])
+def test_named_file_without_reviews_is_refused(key: str, tmp_path: Path) -> None:
+    path, empty = write_csv(tmp_path / "r.csv", reviews(200)), write_csv(tmp_path / "empty.csv", [])
+    with pytest.raises(UserError, match=rf"data\.{key}: expected files with at least one .*empty\.csv"):
+        load_text(tmp_path, source(path, **{key: str(empty)}))
+    assert not [folder for folder in tmp_path.iterdir() if folder.is_dir()]
+
+
 def test_changed_file_is_read_again(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "r.csv", reviews(300))
     assert len(load_text(tmp_path, source(path)).train) == 140
