@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import exit_on_user_error
 from imdb_lightning.runs.comparison import find_runs, group_runs, print_comparison, write_comparison
 
 
@@ -16,16 +15,13 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of many")
     parser.add_argument("--output", type=Path, help="folder for comparison.csv, .md and .png (default: the first DIR)")
     arguments = parser.parse_args()
-    try:
+    with exit_on_user_error():
         runs = find_runs(arguments.folders)
         groups = group_runs(runs)
         output = arguments.output or arguments.folders[0]
         output.mkdir(parents=True, exist_ok=True)
         write_comparison(groups, runs, output)
         print_comparison(groups, runs)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

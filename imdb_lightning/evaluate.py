@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import exit_on_user_error
 from imdb_lightning.inference.evaluation import evaluate
 from imdb_lightning.inference.saved_run import LABELS
 
@@ -14,11 +13,8 @@ from imdb_lightning.inference.saved_run import LABELS
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
     arguments = _parse()
-    try:
+    with exit_on_user_error():
         evaluate(**vars(arguments))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 def _parse() -> argparse.Namespace:

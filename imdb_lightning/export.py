@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import exit_on_user_error
 from imdb_lightning.config.file import load_config
 from imdb_lightning.inference.onnx import TOLERANCE, compare, to_onnx
 from imdb_lightning.inference.saved_run import load_network
@@ -23,13 +23,10 @@ def main() -> None:
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the file (default: onnx)")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/model.onnx)")
     arguments = parser.parse_args()
-    try:
+    with exit_on_user_error():
         network = load_network(arguments.run, load_config(arguments.run / CONFIG))
         content = to_onnx(network)
         difference = compare(network, content)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     if difference > TOLERANCE:
         sys.exit(f"onnxruntime gives other probabilities, by up to {difference:.1g}; nothing was written")
     output = arguments.output or arguments.run / "model.onnx"

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import exit_on_user_error
 from imdb_lightning.inference.answers import Style, answer
 
 
@@ -20,10 +20,8 @@ def main() -> None:
     # Who closes our output early, as `head` does, wants no more of it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        with exit_on_user_error():
+            answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
     except KeyboardInterrupt:  # How a stream that somebody types ends.
         sys.exit(128 + signal.SIGINT)
 

@@ -7,6 +7,9 @@ accident and fails loudly, with its traceback.
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -41,6 +44,16 @@ class RelayedError(UserError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Ends the program with the message of a `UserError` and status 2: around the work of each command."""
+    try:
+        yield
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 MAX_SEED = 2**32 - 1

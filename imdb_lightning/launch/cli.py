@@ -13,26 +13,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, exit_on_user_error
 from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
-from imdb_lightning.launch.run import is_first, launch, preflight
+from imdb_lightning.launch.run import launch, preflight
 from imdb_lightning.runs.comparison import compare_sweep
-from imdb_lightning.runs.lifecycle import OtherRunError, record_failure
+from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.signals import Interrupted, leave
 
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
     command_line.register_schema()
-    try:
+    with exit_on_user_error():
         parsed = command_line.read_command_line(sys.argv[1:], preflight)
         if parsed.sweep is not None:
             for check in clusters.checks(parsed.launcher, parsed.configs, parsed.sweep).values():
                 check()
-    except UserError as error:
-        refuse(error)
     for overrides, mistake in parsed.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
     if parsed.launcher.name == "slurm":
@@ -69,7 +67,8 @@ def job(values: DictConfig) -> None:
             print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
         leave(interrupted)
     except OtherRunError as error:
-        refuse(error)  # Also in a sweep: its folder is another's, and no status is to be written there.
+        print(error, file=sys.stderr)  # Also in a sweep: its folder is another's, and no status is to be written there.
+        sys.exit(2)
     except Exception as error:
         if sweeping:
             record_failure(folder, error)
@@ -78,9 +77,8 @@ def job(values: DictConfig) -> None:
             else:
                 traceback.print_exc()
             return
-        if isinstance(error, UserError):
-            refuse(error)
-        raise
+        with exit_on_user_error():
+            raise
     from imdb_lightning.runs.report import print_result
 
     if not is_first(config):
@@ -88,9 +86,3 @@ def job(values: DictConfig) -> None:
     print_result(result, folder if config.keep else None)
     if not (config.keep or sweeping):
         shutil.rmtree(folder)
-
-
-def refuse(error: UserError) -> None:
-    """Says what the user can mend and ends."""
-    print(error, file=sys.stderr)
-    sys.exit(2)

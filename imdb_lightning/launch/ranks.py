@@ -22,7 +22,7 @@ from imdb_lightning.config.errors import RelayedError
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.launch.rank import SCRATCH, TORCHRUN, end_with_parent
 from imdb_lightning.launch.slurm import current_step
-from imdb_lightning.runs.lifecycle import record_failure, write_settings
+from imdb_lightning.runs.lifecycle import is_first, record_failure, write_settings
 from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
@@ -60,7 +60,7 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         Interrupted: a signal asked the run to stop.
         RanksFailedError: a process crashed or was killed, more often than `trainer.max_restarts` allows.
     """
-    if not config.trainer.node_rank:  # The first machine, or the only one.
+    if is_first(config):
         write_settings(config, folder)
     with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
         scratch = Path(name)

@@ -15,7 +15,7 @@ from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
 from imdb_lightning.launch.gpus import claimed_gpu
 from imdb_lightning.launch.ranks import run_ranks
 from imdb_lightning.launch.slurm import current_step
-from imdb_lightning.runs.lifecycle import finished_result
+from imdb_lightning.runs.lifecycle import finished_result, is_first
 from imdb_lightning.runs.records import HISTORY, RunResult
 
 
@@ -108,11 +108,6 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
             _remove(folder)
         raise
-
-
-def is_first(config: Config) -> bool:
-    """True on node 0, or the only node, which alone prints and writes shared files."""
-    return not config.trainer.node_rank
 
 
 def _devices(config: TrainerConfig) -> int:

@@ -64,6 +64,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
+def is_first(config: Config) -> bool:
+    """True in the one process that prints and writes for all: rank 0, and the process on node 0 that started it."""
+    return not (config.trainer.node_rank or rank())
+
+
 def finished_result(config: Config, folder: Path) -> RunResult | None:
     """The results of a run that has finished in this folder; None if there is none, or it is unfinished.
 
@@ -97,7 +102,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
     Raises:
         OtherRunError: another process is at work in the folder.
     """
-    if rank():
+    if not is_first(config):
         with _logging_to(None):
             yield
         return

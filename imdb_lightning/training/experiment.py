@@ -25,7 +25,7 @@ from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
-from imdb_lightning.runs.lifecycle import finished_result, open_run, rank
+from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
 from imdb_lightning.runs.report import draw_test, write_curves
 from imdb_lightning.runs.signals import SignalWatch
@@ -146,7 +146,7 @@ def _callbacks(
 
 def _loggers(config: Config, folder: Path, module: pl.LightningModule) -> list[Logger]:
     """The loggers of the settings, on rank 0: two ranks that set up one store at once would spoil it."""
-    if rank():
+    if not is_first(config):
         return [DummyLogger() for _ in config.logger]
     # What is not said is kept in the run's folder; MLflow's own default is the working directory.
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
