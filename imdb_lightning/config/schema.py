@@ -3,180 +3,150 @@
 A setting has its type, default, range and meaning here, in one place; a file of `conf/` says only what its option is
 about. The classes double as Hydra's schema (OmegaConf refuses unknown keys and wrong types by them) and check what a
 caller from Python passes. Every refusal is a `UserError` that names the dotted key.
-
-OmegaConf knows no `Literal`, so a choice is a `str` that `__post_init__` holds against a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from imdb_lightning.config.data import DATA_SCHEMAS, DataConfig
-from imdb_lightning.config.errors import (
-    MAX_SEED,
-    MAX_SIZE,
-    UserError,
-    check_choice,
-    check_real,
-    check_targets,
-    check_whole,
-)
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, real, whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
-ACCELERATORS = ("cpu", "gpu")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-MAX_THREADS = 1024
 MONITORS = {"val/loss": "min", "val/accuracy": "max"}
+"""What can tell how good an epoch was, and whether less or more of it is better."""
 
 
 @dataclass(kw_only=True, slots=True)
-class ModelConfig:
+class ModelConfig(Section):
     """The network, its objective and its optimizer (`conf/model`)."""
+
+    section: ClassVar[str] = "model."
 
     name: str
     """Names the run's folder and its rows in tables."""
     hidden_units: list[int]
     """Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1."""
-    activation: str
-    """After each hidden layer: one of `ACTIVATIONS`."""
-    loss: str
+    activation: str = choice(ACTIVATIONS)
+    """After each hidden layer."""
+    loss: str = choice(LOSSES)
     """`bce`: binary cross-entropy; `mse`: squared error of the probability."""
-    l2: float = 0.0
-    """Penalty `l2 * sum(w ** 2)` on each hidden kernel, at least 0; part of every reported loss."""
-    dropout: float = 0.0
-    """Share of hidden activations set to zero in training, from 0 to below 1."""
-    optimizer: str = "adam"
-    """One of `OPTIMIZERS`, with Keras's settings."""
-    learning_rate: float = 1e-3
-    """Step size, above 0."""
-    schedule: str = "constant"
-    """How the step size goes on after warm-up: one of `SCHEDULES`; `cosine` and `linear` end at 0."""
-    warmup_epochs: float = 0.0
-    """Epochs over which the step size rises from 0, step by step; at least 0."""
+    l2: float = real(0.0, "a number, at least 0", lambda l2: l2 >= 0)
+    """Penalty `l2 * sum(w ** 2)` on each hidden kernel; part of every reported loss."""
+    dropout: float = real(0.0, "a number from 0 to below 1", lambda share: 0 <= share < 1, 0.5)
+    """Share of hidden activations set to zero in training."""
+    optimizer: str = choice(OPTIMIZERS, "adam")
+    """With Keras's settings."""
+    learning_rate: float = real(1e-3, "a number above 0", lambda rate: rate > 0)
+    """Step size."""
+    schedule: str = choice(SCHEDULES, "constant")
+    """How the step size goes on after warm-up; `cosine` and `linear` end at 0."""
+    warmup_epochs: float = real(0.0, "a number, at least 0", lambda epochs: epochs >= 0)
+    """Epochs over which the step size rises from 0, step by step."""
 
     def __post_init__(self) -> None:
+        Section.__post_init__(self)
         if not self.name or "/" in self.name:
             raise UserError("model.name", "a name without '/'", repr(self.name), "It becomes a folder's name.")
         units = self.hidden_units if isinstance(self.hidden_units, Sequence) else []
         if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
-            raise UserError(
-                "model.hidden_units", f"a list of whole numbers, each from 1 to {MAX_SIZE}", self.hidden_units,
-                "Try model.hidden_units=[16].",
-            )  # fmt: skip
-        check_choice("model.activation", self.activation, ACTIVATIONS)
-        check_choice("model.loss", self.loss, LOSSES)
-        check_real("model.l2", self.l2, "a number, at least 0", self.l2 >= 0, 0.001)
-        check_real("model.dropout", self.dropout, "a number from 0 to below 1", 0 <= self.dropout < 1, 0.5)
-        check_choice("model.optimizer", self.optimizer, OPTIMIZERS)
-        check_real("model.learning_rate", self.learning_rate, "a number above 0", self.learning_rate > 0, 1e-3)
-        check_choice("model.schedule", self.schedule, SCHEDULES)
-        check_real("model.warmup_epochs", self.warmup_epochs, "a number, at least 0", self.warmup_epochs >= 0, 1)
+            accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
+            raise UserError("model.hidden_units", accepted, self.hidden_units, "Try model.hidden_units=[16].")
 
 
 @dataclass(kw_only=True, slots=True)
-class TrainerConfig:
+class TrainerConfig(Section):
     """Where and how long (`conf/trainer`)."""
 
-    accelerator: str = "cpu"
-    """`cpu` or `gpu`."""
+    section: ClassVar[str] = "trainer."
+
+    accelerator: str = choice(("cpu", "gpu"), "cpu")
+    """What it computes on."""
     devices: int = 1
     """Processes on each machine, one per device; -1: as many as it has GPUs."""
-    num_nodes: int = 1
-    """Machines, at least 1."""
+    num_nodes: int = whole(1, 1)
+    """Machines."""
     node_rank: int | None = None
     """Which of several machines this is, from 0; null: there is only one."""
     rendezvous: str | None = None
     """Where several machines meet, `host:port` of the first; null: there is only one."""
-    max_restarts: int = 0
-    """How often killed or crashed processes are started again, at least 0."""
-    precision: str = "32-true"
-    """`32-true`, `bf16-mixed` or `16-mixed`; the last on a GPU only."""
+    max_restarts: int = whole(0, 0, example=2)
+    """How often killed or crashed processes are started again."""
+    precision: str = choice(("32-true", "bf16-mixed", "16-mixed"), "32-true")
+    """Of activations and gradients; `16-mixed` on a GPU only."""
     deterministic: bool = True
     """Refuse operations whose result may differ from run to run."""
-    threads: int = 1
-    """CPU threads of each process, from 1 to 1,024; bits may differ between different numbers of them."""
-    max_epochs: int = 20
-    """Epochs at most, at least 1."""
+    threads: int = whole(1, 1, 1024)
+    """CPU threads of each process; bits may differ between different numbers of them."""
+    max_epochs: int = whole(20, 1)
+    """Epochs at most."""
     flags: dict[str, Any] = field(default_factory=dict)
     """Anything else that `pytorch_lightning.Trainer` takes."""
 
     def __post_init__(self) -> None:
-        check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
+        Section.__post_init__(self)
         if self.devices == 0 or self.devices < -1 or (self.devices == -1 and self.accelerator == "cpu"):
             accepted = "a whole number, at least 1, or on GPUs -1 for all of them"
             raise UserError("trainer.devices", accepted, self.devices, "Try trainer.devices=1.")
-        check_whole("trainer.num_nodes", self.num_nodes, 1, 1)
-        if self.node_rank is not None:
-            check_whole("trainer.node_rank", self.node_rank, 0, 0, self.num_nodes - 1)
+        if self.node_rank is not None and not 0 <= self.node_rank < self.num_nodes:
+            accepted, remedy = f"a whole number from 0 to {self.num_nodes - 1}", "Raise trainer.num_nodes or lower it."
+            raise UserError("trainer.node_rank", accepted, self.node_rank, remedy)
         if self.rendezvous is not None and not self.rendezvous.rpartition(":")[2].isdigit():
-            raise UserError(
-                "trainer.rendezvous", "host:port", repr(self.rendezvous), "Try trainer.rendezvous=node1:29400."
-            )
-        check_whole("trainer.max_restarts", self.max_restarts, 0, 2)
-        check_choice("trainer.precision", self.precision, PRECISIONS)
-        check_whole("trainer.threads", self.threads, 1, 1, MAX_THREADS)
-        check_whole("trainer.max_epochs", self.max_epochs, 1, 20)
+            remedy = "Try trainer.rendezvous=node1:29400."
+            raise UserError("trainer.rendezvous", "host:port", repr(self.rendezvous), remedy)
         if self.accelerator == "cpu" and self.precision == "16-mixed":
-            raise UserError(
-                "trainer.precision", "32-true or bf16-mixed on a CPU", "'16-mixed'",
-                "Half precision needs trainer=gpu; on a CPU try trainer.precision=bf16-mixed.",
-            )  # fmt: skip
+            remedy = "Half precision needs trainer=gpu; on a CPU try trainer.precision=bf16-mixed."
+            raise UserError("trainer.precision", "32-true or bf16-mixed on a CPU", "'16-mixed'", remedy)
 
 
 @dataclass(kw_only=True, slots=True)
-class CallbacksConfig:
+class CallbacksConfig(Section):
     """When to stop, and which weights to keep (`conf/callbacks`)."""
 
-    monitor: str = "val/loss"
-    """What tells how good an epoch was: a key of `MONITORS`."""
-    mode: str = "min"
-    """`min` where less is better (`val/loss`), `max` where more is (`val/accuracy`)."""
-    patience: int | None = None
-    """Stop after so many epochs without a better value, at least 1; null: never stop early."""
+    section: ClassVar[str] = "callbacks."
+
+    monitor: str = choice(tuple(MONITORS), "val/loss")
+    """What tells how good an epoch was: the least loss, or the most accuracy."""
+    patience: int | None = whole(None, 1, example=2)
+    """Stop after so many epochs without a better value; null: never stop early."""
     restore_best: bool = False
     """Test the best epoch's weights instead of the last one's."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
-        check_choice("callbacks.monitor", self.monitor, tuple(MONITORS))
-        check_choice("callbacks.mode", self.mode, (MONITORS[self.monitor],))
-        if self.patience is not None:
-            check_whole("callbacks.patience", self.patience, 1, 2)
-        check_targets("callbacks.extra", self.extra)
+        Section.__post_init__(self)
+        _check_targets("callbacks.extra", self.extra)
 
 
 @dataclass(kw_only=True, slots=True)
-class CheckpointConfig:
+class CheckpointConfig(Section):
     """When the state is saved besides the end of each epoch (`checkpoint` in `conf/config.yaml`)."""
 
-    every_n_steps: int | None = None
-    """After every so many steps, at least 1; null: not."""
-    every_minutes: float | None = None
-    """After so many minutes, above 0; null: not."""
+    section: ClassVar[str] = "checkpoint."
 
-    def __post_init__(self) -> None:
-        if self.every_n_steps is not None:
-            check_whole("checkpoint.every_n_steps", self.every_n_steps, 1, 100)
-        if self.every_minutes is not None:
-            check_real("checkpoint.every_minutes", self.every_minutes, "a number above 0", self.every_minutes > 0, 5)
+    every_n_steps: int | None = whole(None, 1, example=100)
+    """After every so many steps; null: not."""
+    every_minutes: float | None = real(None, "a number above 0", lambda minutes: minutes > 0, 5)
+    """After so many minutes; null: not."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Config:
+class Config(Section):
     """All settings of one run."""
 
     name: str
     """Names the run in tables and in a sweep's folders."""
-    seed: int = 0
-    """Of weights, order of reviews and dropout: from 0 to 2**32 - 1."""
+    seed: int = whole(0, 0, MAX_SEED)
+    """Of weights, order of reviews and dropout."""
     keep: bool = True
     """False: the run's folder is removed in the end."""
     model: ModelConfig
@@ -188,8 +158,8 @@ class Config:
     """Lightning loggers by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
-        check_targets("logger", self.logger)
-        check_whole("seed", self.seed, 0, 0, MAX_SEED)
+        Section.__post_init__(self)
+        _check_targets("logger", self.logger)
         if not self.name or "/" in self.name:
             raise UserError("name", "a name without '/'", repr(self.name), "It becomes part of a folder's name.")
         processes = self.trainer.devices * self.trainer.num_nodes
@@ -198,6 +168,14 @@ class Config:
                 "data.batch_size", f"at least one review for each of the {processes} processes", self.data.batch_size,
                 "Raise it, or lower trainer.devices or trainer.num_nodes.",
             )  # fmt: skip
+
+
+def _check_targets(key: str, settings: dict[str, Any]) -> None:
+    """Refuses a mapping of names to objects to be made unless each names its class."""
+    for name, value in settings.items():
+        if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+            accepted, remedy = "a mapping with a class as _target_", f"Say {key}.{name}._target_=package.module.Class."
+            raise UserError(f"{key}.{name}", accepted, repr(value), remedy)
 
 
 def parse(values: DictConfig) -> Config:

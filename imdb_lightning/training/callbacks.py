@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.schema import MONITORS
 from imdb_lightning.model.module import SentimentClassifier
 from imdb_lightning.runs.records import Epoch, write_history
 
@@ -91,20 +92,19 @@ class BestWeights(pl.Callback):
     second file that can disagree with the first. The copy goes into the one checkpoint instead.
 
     Args:
-        monitor: the logged metric that tells how good an epoch was.
-        mode: `min` or `max`.
+        monitor: the logged metric that tells how good an epoch was, a key of `MONITORS`.
     """
 
-    def __init__(self, monitor: str, mode: str) -> None:
+    def __init__(self, monitor: str) -> None:
         self.monitor = monitor
-        self.sign = {"min": 1.0, "max": -1.0}[mode]
+        self.sign = {"min": 1.0, "max": -1.0}[MONITORS[monitor]]
         self.score = math.inf
         self.weights: dict[str, Tensor] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copies the weights if they are better than all before."""
         score = self.sign * float(trainer.callback_metrics[self.monitor])
-        if score < self.score and not trainer.sanity_checking:
+        if score < self.score:
             self.score = score
             self.weights = {name: weight.detach().clone() for name, weight in pl_module.state_dict().items()}
 

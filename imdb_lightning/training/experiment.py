@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from imdb_lightning.config.schema import Config
+from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.model.metrics import classification_metrics
@@ -137,7 +137,7 @@ def _callbacks(
         LastCheckpoint(folder / CHECKPOINT, config.checkpoint.every_n_steps, config.checkpoint.every_minutes, signals),
     ]
     if config.callbacks.restore_best:
-        callbacks.append(BestWeights(config.callbacks.monitor, config.callbacks.mode))
+        callbacks.append(BestWeights(config.callbacks.monitor))
     early_stopping = build_early_stopping(config.callbacks)
     if early_stopping is not None:
         callbacks.append(early_stopping)
@@ -159,7 +159,7 @@ def _loggers(config: Config, folder: Path, module: pl.LightningModule) -> list[L
 def _best_epoch(history: list[Epoch], config: Config) -> int:
     """The epoch, from 1, with the first best monitored value: the one whose weights `BestWeights` keeps."""
     values = [getattr(epoch, config.callbacks.monitor.replace("/", "_")) for epoch in history]
-    return history[values.index({"min": min, "max": max}[config.callbacks.mode](values))].epoch
+    return history[values.index({"min": min, "max": max}[MONITORS[config.callbacks.monitor]](values))].epoch
 
 
 def _hparams(config: Config) -> dict[str, str | float]:

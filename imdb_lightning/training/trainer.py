@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.schema import CallbacksConfig, TrainerConfig
+from imdb_lightning.config.schema import MONITORS, CallbacksConfig, TrainerConfig
 from imdb_lightning.training.checkpoint import AtomicCheckpointIO
 
 # Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.
@@ -154,4 +154,4 @@ def build_early_stopping(config: CallbacksConfig) -> EarlyStopping | None:
     """Lightning's early stopping, or None when the run is to go through all epochs."""
     if config.patience is None:
         return None
-    return _EarlyStopping(config.monitor, mode=config.mode, patience=config.patience, min_delta=0.0)
+    return _EarlyStopping(config.monitor, mode=MONITORS[config.monitor], patience=config.patience, min_delta=0.0)

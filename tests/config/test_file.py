@@ -112,3 +112,11 @@ def test_links_in_a_folder_are_not_written_through(name: str, command: Command, 
         f"{tmp_path}/run/{name}: expected a file or folder of the run's own"
     )
     assert not (outside.read_text() if outside.is_file() else list(outside.iterdir()))
+
+
+def test_settings_from_before_the_mode_followed_from_the_monitor_are_read(copied: Path) -> None:
+    path = copied / "config.yaml"
+    config = load_config(path)
+    path.write_text(path.read_text().replace("monitor: val/loss", "monitor: val/loss\n  mode: min"))
+    assert "mode: min" in path.read_text()
+    assert load_config(path) == config

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
-from imdb_lightning.config.schema import Config
+from imdb_lightning.config.schema import ACTIVATIONS, LOSSES, OPTIMIZERS, Config
 from imdb_lightning.launch.command_line import CommandLine, read_command_line, register_schema
+from imdb_lightning.model import network, objective, optimizer
 from imdb_lightning.runs.lifecycle import write_settings
 
 
@@ -43,12 +45,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (config.seed, config.trainer.max_epochs, config.model.learning_rate) == (0, 20, 1e-3)
     assert (config.data.num_words, config.data.validation_size, config.data.batch_size) == (10_000, 10_000, 512)
     callbacks = config.callbacks
-    assert (callbacks.monitor, callbacks.mode, callbacks.patience, callbacks.restore_best) == (
-        "val/loss",
-        "min",
-        2,
-        True,
-    )
+    assert (callbacks.monitor, callbacks.patience, callbacks.restore_best) == ("val/loss", 2, True)
 
 
 KEYS = {
@@ -62,7 +59,7 @@ KEYS = {
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
     "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
     "trainer.deterministic": True, "trainer.threads": 1, "trainer.max_epochs": 20, "trainer.flags": {},
-    "callbacks.monitor": "val/loss", "callbacks.mode": "min", "callbacks.patience": 2, "callbacks.restore_best": True,
+    "callbacks.monitor": "val/loss", "callbacks.patience": 2, "callbacks.restore_best": True,
     "callbacks.extra": {}, "checkpoint.every_n_steps": None, "checkpoint.every_minutes": None,
 }  # fmt: skip
 """The contract: others type these keys, and count on these values."""
@@ -166,7 +163,6 @@ REFUSALS = {
     "checkpoint.every_minutes=0": r"checkpoint\.every_minutes: expected a number above 0",
     "trainer.threads=0": r"trainer\.threads: expected a whole number from 1 to 1024",
     "callbacks.monitor=loss": r"callbacks\.monitor: expected one of val/loss, val/accuracy",
-    "callbacks.mode=max": r"callbacks\.mode: expected one of min",
     "callbacks.patience=0": r"callbacks\.patience: .* at least 1",
     "seed=-1": r"seed: expected a whole number from 0 to 4294967295, but got -1",
     "seed=null": r"seed: expected int, but got None",
@@ -250,6 +246,21 @@ def test_glob_finds_options_in_folders() -> None:
     assert {config.model.name for config in configs} == set(NETWORKS)
     with pytest.raises(UserError, match="a glob that matches one of notebook/deep_tanh_mse"):
         read("-m", "+experiment=glob(book/*)")
+
+
+def test_choices_are_what_the_model_has() -> None:
+    """The settings come without torch, so the names stand in both places."""
+    assert tuple(network.ACTIVATIONS) == ACTIVATIONS
+    assert tuple(objective.LOSSES) == LOSSES
+    assert tuple(optimizer.OPTIMIZERS) == OPTIMIZERS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_words", "10000"), ("num_words", 1e4), ("batch_size", True), ("validation_size", None)]
+)
+def test_wrong_type_from_python_is_refused_by_its_key(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"data\.{name}: expected a whole number"):
+        IMDBDataConfig(**{name: value})
 
 
 @pytest.mark.parametrize("option", ["fast", "overfit", "profile"])

@@ -60,12 +60,10 @@ def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(compose, tmp
 
 @pytest.mark.parametrize("monitor", ["val/loss", "val/accuracy"])
 def test_early_stopping_tests_the_weights_of_the_best_epoch(monitor: str, compose, tmp_path: Path) -> None:
-    mode = "min" if monitor == "val/loss" else "max"
-    arguments = [f"callbacks.monitor={monitor}", f"callbacks.mode={mode}"]
-    stopped = experiment.run(compose(*SMALL, *arguments), tmp_path / "stopped")
+    stopped = experiment.run(compose(*SMALL, f"callbacks.monitor={monitor}"), tmp_path / "stopped")
     assert stopped.stopped == "early"
     column = [float(row[monitor.replace("/", "_")]) for row in history(tmp_path / "stopped")]
-    best = column.index(min(column) if mode == "min" else max(column)) + 1
+    best = column.index(min(column) if monitor == "val/loss" else max(column)) + 1
     assert (stopped.best_epoch, stopped.epochs) == (best, best + 2)
     # The same run, ended by hand at that epoch, has these weights as its last ones.
     cut = experiment.run(compose(*SMALL, "callbacks=none", f"trainer.max_epochs={best}"), tmp_path / "cut")
