@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from torchmetrics.functional.classification import binary_confusion_matrix
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
@@ -22,30 +24,24 @@ from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
 from imdb_lightning.inference.saved_run import load_network, load_run
-from imdb_lightning.inference.scoring import Scores, all_metrics, best_threshold, confusion, score
+from imdb_lightning.inference.scoring import best_threshold, draw_test, score
+from imdb_lightning.runs import plots
 from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.lifecycle import refuse_links
 from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_predictions
-from imdb_lightning.runs.report import draw_test
 
+# Characters of a wrong review on the terminal; `evaluation.json` has all of it.
 _SHOWN = 160
-"""Characters of a wrong review on the terminal; `evaluation.json` has all of it."""
-
+_CELLS = ("true_negative", "false_positive", "false_negative", "true_positive")
 
 Texts = Callable[[list[int]], list[str]]
 """Gives the texts of rows."""
 
 
 def evaluate(
-    run: Path,
-    data: Sequence[str] | None,
-    text_column: str,
-    label_column: str,
-    labels: Sequence[str],
-    cache: Path | None,
-    output: Path | None,
-    wrong: int,
-) -> None:
+    run: Path, data: Sequence[str] | None, text_column: str, label_column: str, labels: Sequence[str],
+    cache: Path | None, output: Path | None, wrong: int,
+) -> None:  # fmt: skip
     """Tests a run, writes `evaluation.json`, predictions and pictures, and prints the numbers.
 
     Args:
@@ -78,19 +74,28 @@ def evaluate(
         trained_with = config.data.cache_dir or "DIR"
         remedy = f"Name other reviews with --data FILE, or the cache that it was trained with: --cache {trained_with}"
         raise UserError(run, f"a run whose reviews are in the cache {cache}", "no such reviews", remedy)
-    record: dict[str, object] = {"metrics": all_metrics(scores), "confusion": confusion(scores)}
+    confusion = binary_confusion_matrix(scores.probabilities, scores.labels).flatten().tolist()
+    record: dict[str, object] = {"metrics": scores.metrics, "confusion": dict(zip(_CELLS, confusion, strict=True))}
+    answers, probabilities = scores.labels.numpy(), scores.probabilities.numpy()
+    rows = {name.replace("_", " "): f"{value:.4f}" for name, value in scores.metrics.items()}
+    rows |= {cell.replace("_", " "): f"{count:,}" for cell, count in zip(_CELLS, confusion, strict=True)}
     if own is not None:
-        record["threshold"] = _threshold(score(network, config, own.validation, result.world_size), scores)
-    rows = _most_wrong(scores, wrong)
-    most_wrong = [
-        {"row": row, "label": int(scores.labels[row]), "probability": float(scores.probabilities[row]), "text": text}
-        for row, text in zip(rows, texts(rows), strict=True)
-    ]
+        validation = score(network, config, own.validation, result.world_size)
+        best = best_threshold(validation.labels.numpy(), validation.probabilities.numpy())
+        accuracy = float(((probabilities > best) == answers).mean())
+        record["threshold"] = {"best_on_validation": best, "accuracy": accuracy}
+        rows |= {"threshold best on validation": f"{best:.4f}", "accuracy with it": f"{accuracy:.4f}"}
+    most_wrong = _most_wrong(answers, probabilities, texts, wrong)
     if output is None:
         output = run / "evaluation" / name
         refuse_links(run, "evaluation", f"evaluation/{name}")
-    _write(output, f"{config.name}: {name} reviews", scores, record | {"most_wrong": most_wrong})
-    _print(output, record, most_wrong)
+    output.mkdir(parents=True, exist_ok=True)
+    record["most_wrong"] = most_wrong
+    write_text(output / "evaluation.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_predictions(output, answers, probabilities)
+    for picture, figure in draw_test(scores.labels, scores.probabilities, f"{config.name}: {name} reviews").items():
+        plots.save(figure, output / f"{picture}.png")
+    _print(output, rows, most_wrong)
 
 
 def _read(
@@ -120,42 +125,25 @@ def _texts_of(splits: Splits, run: Path, num_words: int) -> Texts:
     return texts
 
 
-def _threshold(validation: Scores, scores: Scores) -> dict[str, float]:
-    """The threshold that is best on validation, and what it gives here."""
-    best = best_threshold(validation.labels, validation.probabilities)
-    return {
-        "best_on_validation": best,
-        "accuracy": float(((scores.probabilities > best) == (scores.labels == 1)).mean()),
-    }
+def _most_wrong(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32], texts: Texts, count: int
+) -> list[dict[str, Any]]:
+    """At most so many wrong answers, the most confident first."""
+    order = np.argsort(-np.abs(labels - probabilities), kind="stable")[:count]
+    rows = [int(row) for row in order if (probabilities[row] > 0.5) != labels[row]]
+    return [
+        {"row": row, "label": int(labels[row]), "probability": float(probabilities[row]), "text": text}
+        for row, text in zip(rows, texts(rows), strict=True)
+    ]
 
 
-def _most_wrong(scores: Scores, count: int) -> list[int]:
-    """Rows of wrong answers, the most confident first."""
-    error = np.abs(scores.labels - scores.probabilities)
-    order = np.argsort(-error, kind="stable")[:count]
-    return [int(row) for row in order if (scores.probabilities[row] > 0.5) != (scores.labels[row] == 1)]
-
-
-def _write(folder: Path, title: str, scores: Scores, record: dict[str, object]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "evaluation.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    write_predictions(folder, scores.labels, scores.probabilities)
-    draw_test(folder, title)
-
-
-def _print(folder: Path, record: dict[str, Any], wrong: list[dict[str, Any]]) -> None:
-    console = Console()
-    table = Table("", title=folder.name, title_justify="left")
+def _print(folder: Path, rows: dict[str, str], most_wrong: list[dict[str, Any]]) -> None:
+    console, table = Console(), Table("", title=folder.name, title_justify="left")
     table.add_column("", justify="right")
-    for name, value in record["metrics"].items():
-        table.add_row(name.replace("_", " "), f"{value:.4f}")
-    for name, count in record["confusion"].items():
-        table.add_row(name.replace("_", " "), f"{count:,}")
-    if "threshold" in record:
-        table.add_row("threshold best on validation", f"{record['threshold']['best_on_validation']:.4f}")
-        table.add_row("accuracy with it", f"{record['threshold']['accuracy']:.4f}")
+    for row in rows.items():
+        table.add_row(*row)
     console.print(table)
-    for review in wrong:
+    for review in most_wrong:
         heading = f"row {review['row']}, label {review['label']}, probability {review['probability']:.4f}: "
         excerpt = textwrap.shorten(review["text"], _SHOWN, placeholder=" ...")
         console.print(heading + excerpt, highlight=False, markup=False, soft_wrap=True)

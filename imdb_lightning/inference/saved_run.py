@@ -5,6 +5,7 @@ Reading needs `config.yaml`, `model.safetensors` and `vocabulary.json`, neither 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,17 +24,18 @@ from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.model.objective import to_probabilities
 from imdb_lightning.runs.files import write_file, write_text
 from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
 
 START, RARE = "<start>", "<rare words>"
 """How an explanation names the id that every review begins with, and the one that all rare words share."""
 LABELS = ("negative", "positive")
-_ROWS = 64
-"""Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
-batches of 1, 7, 64, 1000, 2048 and 6000."""
-_BATCH = 1024
-"""Reviews scored at once: 40 MB of ids for long ones, and the fastest of 256, 1024 and 4096."""
+# Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
+# batches of 1, 7, 64, 1000, 2048 and 6000.
+_ROW_MULTIPLE = 64
+# Reviews scored at once: 40 MB of ids for long ones, and the fastest of 256, 1024 and 4096.
+SCORING_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,9 @@ class SavedRun:
     """A trained network and its words.
 
     Args:
-        config: the run's settings.
+        config: of the run.
         network: with the weights that were tested.
         word_index: word to rank.
-
-    Attributes:
-        config: the run's settings.
     """
 
     def __init__(self, config: Config, network: SentimentNetwork, word_index: dict[str, int]) -> None:
@@ -80,13 +79,10 @@ class SavedRun:
         Returns:
             float32 `[rows]`, from 0 to 1, in their order.
         """
-        parts, batch = [np.zeros(0, np.float32)], []
-        for text in texts:
-            batch.append(text)
-            if len(batch) == _BATCH:
-                parts.append(self.score(*self.bags(batch)))
-                batch = []
-        return np.concatenate([*parts, self.score(*self.bags(batch))])
+        parts, remaining = [np.zeros(0, np.float32)], iter(texts)
+        while batch := list(itertools.islice(remaining, SCORING_BATCH)):
+            parts.append(self.score(*self.bags(batch)))
+        return np.concatenate(parts)
 
     def label(self, probability: float) -> str:
         """The class that a probability stands for: positive above 0.5."""
@@ -123,9 +119,9 @@ class SavedRun:
         batch differently, and empty bags take their place.
         """
         bags = len(offsets) - 1
-        padded = np.append(offsets, np.full(-bags % _ROWS, offsets[-1], np.int32))
-        logits = self._network(torch.from_numpy(ids), torch.from_numpy(padded))
-        scores: NDArray[np.float32] = torch.sigmoid(logits).numpy()[:bags]
+        padded = np.append(offsets, np.full(-bags % _ROW_MULTIPLE, offsets[-1], np.int32))
+        probabilities = to_probabilities(self._network(torch.from_numpy(ids), torch.from_numpy(padded)))
+        scores: NDArray[np.float32] = probabilities.numpy()[:bags]
         return scores
 
 
@@ -133,9 +129,9 @@ def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex |
     """Writes what prediction needs besides the settings; reading it runs no code.
 
     Args:
-        folder: the run's.
+        folder: of the run.
         network: with the weights that were tested.
-        word_index: word to rank; None: raw text cannot be predicted, and no file says otherwise.
+        word_index: word to rank; None, where raw text cannot be predicted, leaves out `vocabulary.json`.
     """
     weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
     write_file(folder / WEIGHTS, save(weights))

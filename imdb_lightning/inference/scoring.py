@@ -1,106 +1,92 @@
-"""How good a trained network is on labelled reviews: all numbers of a test, and a threshold chosen on validation."""
+"""How good a trained network is on labelled reviews: all numbers and pictures of a test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.classification import binary_calibration_error
+from torchmetrics.functional import classification as metrics
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.datamodule import EVALUATION_BATCH_FACTOR
-from imdb_lightning.data.sampling import Batch, BatchLoader
-from imdb_lightning.model.metrics import LossAndAccuracy, classification_metrics
+from imdb_lightning.data.sampling import BatchLoader
+from imdb_lightning.model.metrics import LossAndAccuracy, add_up, classification_metrics, join_parts
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.model.objective import LOSSES, l2_penalty
+from imdb_lightning.model.objective import outcome_of
+from imdb_lightning.runs import plots
 
+# As in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017.
 CALIBRATION_BINS = 15
-"""As in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017."""
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What a network gives on a split.
+class Scores(NamedTuple):
+    """A network on a split.
 
     Attributes:
-        loss: mean, penalty included, as in training.
-        accuracy: at a threshold of 0.5.
         labels: int64 `[R]` of 0 and 1.
-        probabilities: float32 `[R]`.
+        probabilities: of being positive, float32 `[R]`.
+        metrics: `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`, `calibration_error`.
     """
 
-    loss: float
-    accuracy: float
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    labels: Tensor
+    probabilities: Tensor
+    metrics: dict[str, float]
 
 
 @torch.inference_mode()
 def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int) -> Scores:
-    """Loss, accuracy and probabilities, to the digit as a run of so many processes on CPUs computes them.
+    """Tests a network, to the digit as a run of so many processes on CPUs does.
 
     Args:
         network: in its evaluation state, on the CPU.
-        config: the run's settings.
+        config: of the run.
         bags: the split.
         world_size: into how many parts each batch is cut; sums and small matrix products are rounded by parts.
     """
-    data = config.data
-    totals, parts = [], []
+    data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
+    batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
+    parts: list[list[Tensor]] = []
     for rank in range(world_size):
-        loader = BatchLoader(
-            bags, EVALUATION_BATCH_FACTOR * data.batch_size, data.num_words, data.layout, None, rank, world_size
-        )
-        rank_totals, rank_parts = _score_part(network, loader, config)
-        totals.append(rank_totals)
-        parts.append(rank_parts)
-    reviews = torch.stack([total.reviews for total in totals]).sum()
-    loss = torch.stack([total.loss_sum for total in totals]).sum() / reviews
-    accuracy = torch.stack([total.hits for total in totals]).sum() / reviews.double()
-    probabilities = torch.cat([part for batch in zip(*parts, strict=True) for part in batch]).numpy()
-    return Scores(float(loss), float(accuracy), bags.labels.astype(np.int64), probabilities)
+        totals.append(LossAndAccuracy())
+        parts.append([])
+        for labels, _, inputs, offsets in BatchLoader(
+            bags, batch_size, data.num_words, data.layout, rank=rank, world_size=world_size
+        ):
+            with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
+                outcome = outcome_of(network, inputs, offsets, labels, config.model.loss, config.model.l2)
+            totals[-1].update(outcome, labels)
+            parts[-1].append(outcome.probabilities)
+    (loss, accuracy), all_labels = add_up(totals), torch.from_numpy(bags.labels.astype(np.int64))
+    probabilities = join_parts(parts)
+    numbers = {"loss": loss, "accuracy": accuracy, **classification_metrics(probabilities, all_labels)}
+    error = metrics.binary_calibration_error(probabilities, all_labels, n_bins=CALIBRATION_BINS)
+    return Scores(all_labels, probabilities, numbers | {"calibration_error": float(error)})
 
 
-def _score_part(
-    network: SentimentNetwork, batches: Iterable[Batch], config: Config
-) -> tuple[LossAndAccuracy, list[Tensor]]:
-    losses_of, totals, parts = LOSSES[config.model.loss], LossAndAccuracy(), []
-    penalty = l2_penalty(network.hidden_kernels(), config.model.l2) if config.model.l2 else None
-    use_bfloat16 = config.trainer.precision == "bf16-mixed"
-    for labels, _, inputs, offsets in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
-            logits = network(inputs, offsets)
-            losses = losses_of(logits, labels)
-        probabilities = torch.sigmoid(logits.float())
-        totals.update(losses, penalty, probabilities, labels)
-        parts.append(probabilities)
-    return totals, parts
+def draw_test(labels: Tensor, probabilities: Tensor, title: str) -> dict[str, Figure]:
+    """The pictures of a test, by name: confusion matrix, ROC curve, precision over recall, calibration.
 
-
-def all_metrics(scores: Scores) -> dict[str, float]:
-    """Loss, accuracy, precision, recall, F1, AUROC and expected calibration error; all but the loss from 0 to 1."""
-    probabilities, labels = torch.from_numpy(scores.probabilities), torch.from_numpy(scores.labels)
+    Args:
+        labels: int64 `[R]` of 0 and 1.
+        probabilities: float32 `[R]`.
+        title: above each.
+    """
+    false_rate, true_rate, _ = metrics.binary_roc(probabilities, labels)
+    precision, recall, _ = metrics.binary_precision_recall_curve(probabilities, labels)
+    area = float(metrics.binary_auroc(probabilities, labels))
+    average = float(metrics.binary_average_precision(probabilities, labels))
+    share = float(labels.double().mean())
+    confusion = metrics.binary_confusion_matrix(probabilities, labels).numpy()
     return {
-        "loss": scores.loss,
-        "accuracy": scores.accuracy,
-        **classification_metrics(probabilities, labels),
-        "calibration_error": float(binary_calibration_error(probabilities, labels, n_bins=CALIBRATION_BINS)),
-    }
-
-
-def confusion(scores: Scores) -> dict[str, int]:
-    """How many reviews of each class were taken for which, at a threshold of 0.5."""
-    positive, predicted = scores.labels == 1, scores.probabilities > 0.5
-    return {
-        "true_negative": int((~positive & ~predicted).sum()),
-        "false_positive": int((~positive & predicted).sum()),
-        "false_negative": int((positive & ~predicted).sum()),
-        "true_positive": int((positive & predicted).sum()),
+        "confusion": plots.plot_confusion(confusion, title),
+        "roc": plots.plot_roc(false_rate.numpy(), true_rate.numpy(), area, title),
+        "precision_recall": plots.plot_precision_recall(recall.numpy(), precision.numpy(), average, share, title),
+        "calibration": plots.plot_calibration(labels.numpy(), probabilities.numpy(), title),
     }
 
 

@@ -5,15 +5,14 @@ All take probabilities, never logits, and predict 1 above 0.5, as Keras does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_f1_score,
-    binary_precision,
-    binary_recall,
-)
+from torchmetrics.functional.classification import binary_auroc, binary_f1_score, binary_precision, binary_recall
+
+from imdb_lightning.model.objective import Outcome
 
 
 class LossAndAccuracy(Metric):
@@ -34,24 +33,36 @@ class LossAndAccuracy(Metric):
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("reviews", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, losses: Tensor, penalty: Tensor | None, probabilities: Tensor, labels: Tensor) -> None:
-        """Adds a batch.
-
-        Args:
-            losses: of each review, float32 `[B]`.
-            penalty: scalar that every review's loss bears in addition; None for no penalty.
-            probabilities: of being positive, float32 `[B]`.
-            labels: float32 `[B]` of 0 and 1.
-        """
-        self.loss_sum += losses.sum(dtype=torch.float64)
+    def update(self, outcome: Outcome, labels: Tensor) -> None:
+        """Adds a batch with its labels, float32 `[B]` of 0 and 1."""
+        losses, penalty, probabilities = outcome
+        self.loss_sum += losses.detach().sum(dtype=torch.float64)
         if penalty is not None:
-            self.loss_sum += penalty.double() * len(labels)
+            self.loss_sum += penalty.detach().double() * len(labels)
         self.hits += ((probabilities > 0.5) == (labels > 0.5)).sum()
         self.reviews += len(labels)
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy, float64 scalars."""
         return self.loss_sum / self.reviews, self.hits / self.reviews.double()
+
+
+def add_up(totals: Sequence[LossAndAccuracy]) -> tuple[float, float]:
+    """Mean loss and accuracy over the totals of several ranks, rounded as `compute` does when it reduces over them."""
+    loss_sum, hits, reviews = (
+        torch.stack([getattr(part, state) for part in totals]).sum(0) for state in ("loss_sum", "hits", "reviews")
+    )
+    return float(loss_sum / reviews), float(hits / reviews.double())
+
+
+def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:
+    """All rows in their order, `[R]`: each batch was cut into one part a rank, in the order of the ranks.
+
+    Example:
+        >>> join_parts([[torch.tensor([0, 1]), torch.tensor([3])], [torch.tensor([2]), torch.tensor([4])]])
+        tensor([0, 1, 2, 3, 4])
+    """
+    return torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
 
 
 def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

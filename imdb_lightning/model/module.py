@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from imdb_lightning.config.schema import ModelConfig
-from imdb_lightning.model.metrics import LossAndAccuracy
+from imdb_lightning.model.metrics import LossAndAccuracy, join_parts
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.model.objective import LOSSES, l2_penalty
+from imdb_lightning.model.objective import Outcome, outcome_of, to_probabilities
 from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
 
 Batch = Sequence[Any]
@@ -59,32 +58,23 @@ class SentimentClassifier(pl.LightningModule):
     """
 
     def __init__(
-        self,
-        hidden_units: list[int],
-        activation: str,
-        loss: str,
-        l2: float = 0.0,
-        dropout: float = 0.0,
-        optimizer: str = "adam",
-        learning_rate: float = 1e-3,
-        schedule: str = "constant",
-        warmup_epochs: float = 0.0,
+        self, hidden_units: list[int], activation: str, loss: str, l2: float = 0.0, dropout: float = 0.0,
+        optimizer: str = "adam", learning_rate: float = 1e-3, schedule: str = "constant", warmup_epochs: float = 0.0,
         num_words: int = 10_000,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
-        config = ModelConfig(
+        ModelConfig(
             name="python", hidden_units=hidden_units, activation=activation, loss=loss, l2=l2, dropout=dropout,
             optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, warmup_epochs=warmup_epochs,
         )  # fmt: skip
-        hidden_units = list(config.hidden_units)
-        self.save_hyperparameters(ignore="config")
+        hidden_units = list(hidden_units)  # Of Hydra's lists a checkpoint with weights_only could not be read back.
+        self.save_hyperparameters()
         self.network = SentimentNetwork(num_words, hidden_units, activation, dropout)
-        self.losses = LOSSES[loss]
-        self.l2 = l2
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
         self.test_probabilities = torch.empty(0)
         self._parts: list[Tensor] = []
-        self._schedule = partial(learning_rate_factor, schedule="constant", warmup_steps=0, steps=1)
+        # Of the schedule; the loader tells when training starts.
+        self._steps = self._warmup_steps = 0
         self._saved_totals: list[list[float]] | None = None
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
@@ -105,14 +95,31 @@ class SentimentClassifier(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Adds the batch to the test's totals and keeps its probabilities."""
-        self._parts.append(self._step("test", _unpack(batch))[2].cpu())
+        self._parts.append(self._step("test", _unpack(batch)).probabilities.cpu())
 
     def predict_step(self, batch: Tensor | Batch, batch_index: int) -> Tensor:
         """Probabilities of being positive, float32 `[B]`; of a DataLoader, labels may be left out."""
         if isinstance(batch, Tensor):
-            return torch.sigmoid(self(batch).float())
+            return to_probabilities(self(batch))
         inputs, offsets = batch[2:] if len(batch) == 4 else (batch[0], None)
-        return torch.sigmoid(self(inputs, offsets).float())
+        return to_probabilities(self(inputs, offsets))
+
+    def _step(self, split: str, batch: Batch) -> Outcome:
+        labels, _, inputs, offsets = batch
+        outcome = outcome_of(self.network, inputs, offsets, labels, self.hparams["loss"], self.hparams["l2"])
+        self.totals_of(split).update(outcome, labels)
+        return outcome
+
+    def totals_of(self, split: str) -> LossAndAccuracy:
+        """The totals of `train`, `val` or `test`; those of training hold the last epoch until the next begins."""
+        totals = self.totals[f"{split}_totals"]
+        assert isinstance(totals, LossAndAccuracy)
+        return totals
+
+    def _log_totals(self, split: str) -> None:
+        # Already reduced over ranks, once: Lightning's mean over them would only round.
+        loss, accuracy = self.totals_of(split).compute()
+        self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy}, prog_bar=True)
 
     def on_train_epoch_start(self) -> None:
         """Starts training's totals anew."""
@@ -132,18 +139,17 @@ class SentimentClassifier(pl.LightningModule):
         self._parts = []
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test's totals and puts all processes' probabilities together."""
+        """Logs the test's totals and joins the probabilities of all ranks."""
         self._log_totals("test")
         self.totals_of("test").reset()
         parts_of_ranks = [self._parts]
         if self.trainer.world_size > 1:
             parts_of_ranks = [[]] * self.trainer.world_size
             dist.all_gather_object(parts_of_ranks, self._parts)
-        # A batch is cut into one part a rank, in their order.
-        self.test_probabilities = torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
+        self.test_probabilities = join_parts(parts_of_ranks)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds each process's training totals so far, for an epoch that is to go on in the middle.
+        """Adds each rank's training totals so far, for an epoch that is to go on in the middle.
 
         Their sum would be rounded in another order than that of an uninterrupted epoch.
         """
@@ -152,65 +158,37 @@ class SentimentClassifier(pl.LightningModule):
         checkpoint["train_totals"] = self.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remembers the totals until training goes on; `load_from_checkpoint` has no trainer that could share them."""
+        """Keeps the totals until training goes on; `load_from_checkpoint` has no trainer that knows the rank."""
         self._saved_totals = checkpoint.get("train_totals")
 
     def on_train_start(self) -> None:
-        """Starts the schedule, and takes this process's totals back; of another number of processes, each its share."""
+        """Restores this rank's totals (with another number of ranks, a share of all) and starts the schedule."""
         if self._saved_totals is not None:
-            trainer, totals = self.trainer, self.totals_of("train")
-            of_processes = torch.tensor(self._saved_totals, dtype=torch.float64)
-            loss_sum, hits, reviews = of_processes[trainer.global_rank :: trainer.world_size].sum(0).tolist()
-            totals.loss_sum.fill_(loss_sum)
-            totals.hits.fill_(int(hits))
-            totals.reviews.fill_(int(reviews))
+            totals, of_ranks = self.totals_of("train"), torch.tensor(self._saved_totals, dtype=torch.float64)
+            own = of_ranks[self.trainer.global_rank :: self.trainer.world_size].sum(0)
+            for state, value in zip((totals.loss_sum, totals.hits, totals.reviews), own, strict=True):
+                state.copy_(value)
             self._saved_totals = None
-        self._start_schedule()
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            # Not before: in configure_optimizers, this made Lightning set up the loader before it had read, from a
+            # checkpoint within an epoch, how many batches the loader is to leave out; it left out none.
+            self._steps = int(self.trainer.estimated_stepping_batches)
+            self._warmup_steps = round(self.hparams["warmup_epochs"] * self._steps / (self.trainer.max_epochs or 1))
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                group["lr"] = rate * self._factor(scheduler.last_epoch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer by name, over all parameters, and the schedule of its learning rate, if there is one."""
         optimizer = OPTIMIZERS[self.hparams["optimizer"]](self.parameters(), self.hparams["learning_rate"])
         if self.hparams["schedule"] == "constant" and not self.hparams["warmup_epochs"]:
             return optimizer
-        scheduler = LambdaLR(optimizer, lambda step: self._schedule(step))
+        # A plain function: of any other callable LambdaLR puts the attributes in the checkpoint.
+        scheduler = LambdaLR(optimizer, lambda step: self._factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _start_schedule(self) -> None:
-        """Gives the schedule its length, which depends on the loader.
-
-        To ask for it any earlier would make Lightning set up the loader before it has read, from a checkpoint within
-        an epoch, how many batches the loader is to leave out; it would then leave out none.
-        """
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, LambdaLR):
-            steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
-            warmup_steps = round(self.hparams["warmup_epochs"] * steps / epochs)
-            self._schedule = partial(
-                learning_rate_factor, schedule=self.hparams["schedule"], warmup_steps=warmup_steps, steps=steps
-            )
-            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
-                group["lr"] = rate * self._schedule(scheduler.last_epoch)
-
-    def totals_of(self, split: str) -> LossAndAccuracy:
-        """The totals of `train`, `val` or `test`; those of training hold the last epoch until the next begins."""
-        totals = self.totals[f"{split}_totals"]
-        assert isinstance(totals, LossAndAccuracy)
-        return totals
-
-    def _step(self, split: str, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
-        labels, _, inputs, offsets = batch
-        logits = self(inputs, offsets)
-        losses = self.losses(logits, labels)
-        penalty = l2_penalty(self.network.hidden_kernels(), self.l2) if self.l2 else None
-        probabilities = torch.sigmoid(logits.detach().float())
-        detached = None if penalty is None else penalty.detach()
-        self.totals_of(split).update(losses.detach(), detached, probabilities, labels)
-        return losses, penalty, probabilities
-
-    def _log_totals(self, split: str) -> None:
-        loss, accuracy = self.totals_of(split).compute()
-        # Already reduced over processes.
-        self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy}, prog_bar=True)
+    def _factor(self, step: int) -> float:
+        return learning_rate_factor(step, self.hparams["schedule"], self._warmup_steps, self._steps)
 
 
 def _unpack(batch: Batch) -> Batch:
@@ -222,6 +200,6 @@ def _unpack(batch: Batch) -> Batch:
 
 
 def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
-    """The module that the settings ask for, its weights drawn from torch's global generator."""
+    """The module of a config, its weights drawn from torch's global generator."""
     settings = {key: value for key, value in asdict(config).items() if key != "name"}
     return SentimentClassifier(**settings, num_words=num_words)

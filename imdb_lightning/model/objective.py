@@ -1,4 +1,4 @@
-"""What training minimizes: a loss for each review, and the penalty on kernels.
+"""What training minimizes and tests measure: a loss for each review, the penalty on kernels, and probabilities.
 
 Losses take logits: the sigmoid inside is computed in float32 also under mixed precision, since a half-precision
 sigmoid saturates and then gives no gradient.
@@ -6,11 +6,14 @@ sigmoid saturates and then gives no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from imdb_lightning.model.network import SentimentNetwork
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -23,12 +26,41 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return (torch.sigmoid(logits.float()) - labels).square()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "bce": binary_cross_entropy,
-    "mse": squared_error,
-}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": binary_cross_entropy, "mse": squared_error}
 
 
-def l2_penalty(kernels: Sequence[Tensor], l2: float) -> Tensor:
-    """`l2 * sum of w ** 2` over all entries of all kernels, as Keras's `regularizers.l2`; a scalar."""
-    return l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+class Outcome(NamedTuple):
+    """A network on one batch: what training, validation, the test and `evaluate` all start from.
+
+    Attributes:
+        losses: of each review, without the penalty, float32 `[B]`.
+        penalty: scalar that every review's loss bears in addition; None without L2.
+        probabilities: of being positive, float32 `[B]`, without a gradient.
+    """
+
+    losses: Tensor
+    penalty: Tensor | None
+    probabilities: Tensor
+
+
+def outcome_of(
+    network: SentimentNetwork, inputs: Tensor, offsets: Tensor | None, labels: Tensor, loss: str, l2: float
+) -> Outcome:
+    """Runs a network on a labelled batch.
+
+    Args:
+        network: any.
+        inputs: see `MultiHotLinear.forward`, as for `offsets`.
+        offsets: where the bags begin; None for multi-hot rows.
+        labels: float32 `[B]` of 0 and 1.
+        loss: a key of `LOSSES`.
+        l2: penalty `l2 * sum of w ** 2` over all hidden kernels, as Keras's `regularizers.l2`; at least 0.
+    """
+    logits = network(inputs, offsets)
+    penalty = l2 * torch.stack([kernel.square().sum() for kernel in network.hidden_kernels()]).sum() if l2 else None
+    return Outcome(LOSSES[loss](logits, labels), penalty, to_probabilities(logits))
+
+
+def to_probabilities(logits: Tensor) -> Tensor:
+    """`sigmoid(logit)` in float32 and without a gradient, `[B]`."""
+    return torch.sigmoid(logits.detach().float())

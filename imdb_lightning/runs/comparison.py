@@ -158,10 +158,10 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
     unfinished = [f"- `{run.folder.name}`: {_state(run)}" for run in runs if not run.result]
     write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
     if groups:
-        from imdb_lightning.runs.plots import plot_comparison  # matplotlib takes a while, and the table does without.
+        from imdb_lightning.runs import plots  # matplotlib takes a while, and the table does without.
 
         curves = {group.label: [read_history(run.folder) for run in group.runs] for group in groups}
-        plot_comparison(curves, folder / "comparison.png")
+        plots.save(plots.plot_comparison(curves), folder / "comparison.png")
 
 
 def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:

@@ -1,4 +1,4 @@
-"""What a finished run shows: pictures and a table."""
+"""What a finished run prints."""
 
 from __future__ import annotations
 
@@ -8,24 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning.runs import plots
-from imdb_lightning.runs.records import Epoch, RunResult, read_predictions
-
-
-def draw_test(folder: Path, title: str) -> list[Path]:
-    """Draws the test's pictures, from `predictions.csv`; gives back their files."""
-    labels, probabilities = read_predictions(folder)
-    files = []
-    for name, plot in plots.TEST_PLOTS.items():
-        files.append(folder / f"{name}.png")
-        plot(labels, probabilities, title, files[-1])
-    return files
-
-
-def write_curves(folder: Path, title: str, history: list[Epoch], best_epoch: int) -> None:
-    """Draws `loss.png` and `accuracy.png`, the notebook's two plots."""
-    for quantity in plots.QUANTITIES:
-        plots.plot_curves(history, quantity, f"{title}: {quantity}", folder / f"{quantity}.png", best_epoch)
+from imdb_lightning.runs.records import RunResult
 
 
 def print_result(result: RunResult, folder: Path | None) -> None:

@@ -1,7 +1,4 @@
-"""Lightning callbacks: history, progress bar, best weights, seeds of each step.
-
-Each callback does one thing. In a trainer's list `History` comes before those that read its last row.
-"""
+"""Lightning callbacks: history, best weights, early stopping that survives a resume, seeds of each step."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from imdb_lightning.config.errors import UserError
@@ -26,14 +22,11 @@ from imdb_lightning.runs.records import Epoch, write_history
 
 log = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 0.1
-
 
 class History(pl.Callback):
     """Records each epoch's metrics, rewrites `history.csv` and logs one line.
 
-    Args:
-        folder: the run's.
+    In a trainer's list it comes before the callbacks that read its last row.
 
     Attributes:
         epochs: the epochs so far.
@@ -45,7 +38,7 @@ class History(pl.Callback):
         self._start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock, also of an epoch that goes on in the middle."""
+        """Starts the clock of an epoch that goes on in the middle, for which there is no `on_train_epoch_start`."""
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,18 +74,18 @@ class History(pl.Callback):
         return {"epochs": [dataclasses.asdict(epoch) for epoch in self.epochs]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them back."""
+        """Restores them."""
         self.epochs = [Epoch(**epoch) for epoch in state_dict["epochs"]]
 
 
 class BestWeights(pl.Callback):
-    """Keeps a copy of the best epoch's weights and puts them back when training ends, however it ends.
+    """Keeps a copy of the best epoch's weights and restores them when training ends, however it ends.
 
     Lightning has nothing for Keras's `restore_best_weights`; a checkpoint file for it would cost 6 ms an epoch and a
     second file that can disagree with the first. The copy goes into the one checkpoint instead.
 
     Args:
-        monitor: the logged metric that tells how good an epoch was, a key of `MONITORS`.
+        monitor: a key of `MONITORS`.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -109,7 +102,7 @@ class BestWeights(pl.Callback):
             self.weights = {name: weight.detach().clone() for name, weight in pl_module.state_dict().items()}
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Puts the best weights back, also when a resumed run had no epoch left to train."""
+        """Restores the best weights, also when a resumed run had no epoch left to train."""
         if self.weights is not None:
             pl_module.load_state_dict(self.weights)
 
@@ -118,8 +111,16 @@ class BestWeights(pl.Callback):
         return {"score": self.score, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them back."""
+        """Restores them."""
         self.score, self.weights = state_dict["score"], state_dict["weights"]
+
+
+class ResumableEarlyStopping(EarlyStopping):
+    """Lightning's, which forgets in a checkpoint that it has stopped the run and would train one epoch more."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sets `should_stop` again after a resume."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class StepSeeds(pl.Callback):
@@ -127,9 +128,6 @@ class StepSeeds(pl.Callback):
 
     A resumed run then draws what the uninterrupted one would have drawn. Setting the default generators costs a
     microsecond where `torch.manual_seed` takes 0.27 ms.
-
-    Args:
-        seed: of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -145,48 +143,3 @@ class StepSeeds(pl.Callback):
             torch.cuda.manual_seed(drawn)
         else:
             torch.default_generator.manual_seed(drawn)
-
-
-class EpochProgress(pl.Callback):
-    """A bar for the epoch under way with its loss, accuracy and time so far; none where output is no terminal."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._shown = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Makes the bar."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        hidden = not (self.console.is_terminal and trainer.is_global_zero)
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
-        self.task = self.progress.add_task("", total=trainer.num_training_batches)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows it, empty."""
-        self.progress.reset(self.task, description=self._description(trainer, ""))
-        self.progress.start()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Moves the bar, a few times a second."""
-        if self.progress.disable or time.perf_counter() - self._shown < REFRESH_SECONDS:
-            return
-        self._shown = time.perf_counter()
-        assert isinstance(pl_module, SentimentClassifier)
-        totals = pl_module.totals_of("train")
-        so_far = f"  loss {totals.loss_sum / totals.reviews:.4f}  accuracy {totals.hits / totals.reviews:.4f}"
-        self.progress.update(self.task, completed=batch_idx + 1, description=self._description(trainer, so_far))
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the bar away; the epoch's line, which `History` logs, stays."""
-        self.progress.stop()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Gives the terminal back."""
-        if hasattr(self, "progress"):
-            self.progress.stop()
-
-    @staticmethod
-    def _description(trainer: pl.Trainer, so_far: str) -> str:
-        return f"epoch {trainer.current_epoch + 1:2}/{trainer.max_epochs}{so_far}"

@@ -5,6 +5,7 @@ It knows settings and a folder; neither a command line nor how its process came 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shlex
@@ -23,16 +24,17 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.inference.saved_run import write_model
+from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
+from imdb_lightning.runs import plots
 from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
-from imdb_lightning.runs.report import draw_test, write_curves
 from imdb_lightning.runs.signals import SignalWatch
-from imdb_lightning.training.callbacks import BestWeights, EpochProgress, History, StepSeeds
+from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
-from imdb_lightning.training.tensorboard import TensorBoardCurves, write_hparams, write_pictures
-from imdb_lightning.training.trainer import build_early_stopping, build_targets, build_trainer
+from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
+from imdb_lightning.training.trainer import build_targets, build_trainer
 
 
 class Stopwatch:
@@ -55,19 +57,14 @@ class Stopwatch:
 
 
 def run(
-    config: Config,
-    folder: Path,
-    callbacks: Sequence[pl.Callback] = (),
-    started: float | None = None,
-    gpu: int = 0,
+    config: Config, folder: Path, callbacks: Sequence[pl.Callback] = (), started: float | None = None, gpu: int = 0
 ) -> RunResult:
-    """Trains, puts the best weights back, tests and reports.
+    """Trains, restores the best weights, tests and reports.
 
     Args:
-        config: the settings.
+        config: of the run.
         folder: where everything is written.
-        callbacks: any of Lightning's or your own, besides those of the settings; states that they have go into the
-            checkpoint.
+        callbacks: any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
         started: when the run began, by `time.perf_counter`, if that was before this call.
         gpu: which GPU to use if the run is of one process and on a GPU.
 
@@ -95,8 +92,7 @@ def run(
         watch.end("data")
 
         module = build_module(config.model, config.data.num_words)
-        extra = [*build_targets("callbacks.extra", config.callbacks.extra, pl.Callback), *callbacks]
-        all_callbacks = _callbacks(config, folder, history, signals, extra)
+        all_callbacks = _callbacks(config, folder, history, signals, callbacks)
         trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
         checkpoint = folder / CHECKPOINT
         trainer.fit(
@@ -111,44 +107,50 @@ def run(
         test |= classification_metrics(probabilities, labels)
         watch.end("test")
 
+        best_epoch = _best_epoch(history.epochs, config)
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
-            write_pictures(folder, draw_test(folder, f"{config.name}: test reviews"))
-            write_curves(folder, config.name, history.epochs, _best_epoch(history.epochs, config))
-            write_hparams(folder, _hparams(config), {f"test/{name}": value for name, value in test.items()})
+            figures = draw_test(labels, probabilities, f"{config.name}: test reviews")
+            curves = {
+                quantity: plots.plot_curves(history.epochs, quantity, f"{config.name}: {quantity}", best_epoch)
+                for quantity in plots.QUANTITIES
+            }
+            for name, figure in (figures | curves).items():
+                plots.save(figure, folder / f"{name}.png")
+            write_test(folder, _hparams(config), test, figures)
         watch.end("report")
 
-        result = _result(config, trainer, datamodule, history.epochs, test, watch.seconds)
+        result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, watch.seconds)
         if trainer.is_global_zero:
             write_json(folder / RESULTS, result)
     return result
 
 
 def _callbacks(
-    config: Config, folder: Path, history: History, signals: SignalWatch, extra: list[pl.Callback]
+    config: Config, folder: Path, history: History, signals: SignalWatch, extra: Sequence[pl.Callback]
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [
-        EpochProgress(),  # First, so that its bar is gone when history logs a line.
         history,
         TensorBoardCurves(folder, history),
+        *build_targets("callbacks.extra", config.callbacks.extra, pl.Callback),
         *extra,
         StepSeeds(config.seed),  # After any callback that draws numbers itself, so that dropout's do not change.
         LastCheckpoint(folder / CHECKPOINT, config.checkpoint.every_n_steps, config.checkpoint.every_minutes, signals),
     ]
+    monitor, patience = config.callbacks.monitor, config.callbacks.patience
     if config.callbacks.restore_best:
-        callbacks.append(BestWeights(config.callbacks.monitor))
-    early_stopping = build_early_stopping(config.callbacks)
-    if early_stopping is not None:
-        callbacks.append(early_stopping)
+        callbacks.append(BestWeights(monitor))
+    if patience is not None:
+        callbacks.append(ResumableEarlyStopping(monitor, mode=MONITORS[monitor], patience=patience, min_delta=0.0))
     return callbacks
 
 
 def _loggers(config: Config, folder: Path, module: pl.LightningModule) -> list[Logger]:
-    """The loggers of the settings, on rank 0: two ranks that set up one store at once would spoil it."""
+    """The loggers of the settings, on rank 0: two ranks that set up one store at once, as MLflow's, spoil it."""
     if not is_first(config):
         return [DummyLogger() for _ in config.logger]
-    # What is not said is kept in the run's folder; MLflow's own default is the working directory.
+    # By default in the run's folder; MLflow's own default is the working directory.
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
     loggers = build_targets("logger", config.logger, Logger, save_dir=str(folder), tracking_uri=store)
     for logger in loggers:  # Lightning logs the module's own hyperparameters.
@@ -163,33 +165,19 @@ def _best_epoch(history: list[Epoch], config: Config) -> int:
 
 
 def _hparams(config: Config) -> dict[str, str | float]:
-    return {
-        "model": config.model.name,
-        "hidden_units": "-".join(map(str, config.model.hidden_units)),
-        "activation": config.model.activation,
-        "loss": config.model.loss,
-        "l2": config.model.l2,
-        "dropout": config.model.dropout,
-        "optimizer": config.model.optimizer,
-        "learning_rate": config.model.learning_rate,
-        "batch_size": config.data.batch_size,
-        "num_words": config.data.num_words,
-        "max_epochs": config.trainer.max_epochs,
-        "precision": config.trainer.precision,
-        "seed": config.seed,
-    }
+    model = dataclasses.asdict(config.model)
+    units = "-".join(map(str, config.model.hidden_units))  # TensorBoard takes no lists.
+    return {"model": model.pop("name")} | model | {
+        "hidden_units": units, "batch_size": config.data.batch_size, "num_words": config.data.num_words,
+        "max_epochs": config.trainer.max_epochs, "precision": config.trainer.precision, "seed": config.seed,
+    }  # fmt: skip
 
 
 def _result(
-    config: Config,
-    trainer: pl.Trainer,
-    datamodule: ReviewDataModule,
-    epochs: list[Epoch],
-    test: dict[str, float],
-    seconds: dict[str, float],
-) -> RunResult:
-    best = _best_epoch(epochs, config)
-    tested = epochs[best - 1 if config.callbacks.restore_best else -1]
+    config: Config, trainer: pl.Trainer, datamodule: ReviewDataModule, epochs: list[Epoch], best_epoch: int,
+    test: dict[str, float], seconds: dict[str, float],
+) -> RunResult:  # fmt: skip
+    tested, splits = epochs[best_epoch - 1 if config.callbacks.restore_best else -1], datamodule.splits
     return RunResult(
         name=config.name,
         model=config.model.name,
@@ -197,39 +185,22 @@ def _result(
         test=test,
         validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
         epochs=len(epochs),
-        best_epoch=best,
+        best_epoch=best_epoch,
         stopped="early" if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
         parameters=sum(parameter.numel() for parameter in trainer.lightning_module.parameters()),
         world_size=trainer.world_size,
         precision=config.trainer.precision,
         seconds=seconds,
-        data=_describe_data(datamodule),
-        provenance=_provenance(),
-    )
-
-
-def _describe_data(datamodule: ReviewDataModule) -> dict[str, object]:
-    splits = datamodule.splits
-    return {
-        "source": splits.source,
-        "sha256": splits.sha256,
-        "prepared": splits.prepared,
-        "num_words": datamodule.config.num_words,
-        "train": len(splits.train),
-        "validation": len(splits.validation),
-        "test": len(splits.test),
-    }
-
-
-def _provenance() -> dict[str, str | None]:
-    return {
-        "git": _git_commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "lightning": version("pytorch-lightning"),
-        "command": shlex.join(sys.orig_argv),
-        "host": platform.node(),
-    }
+        data={
+            "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
+            "num_words": config.data.num_words,
+            "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
+        },
+        provenance={
+            "git": _git_commit(), "python": platform.python_version(), "torch": torch.__version__,
+            "lightning": version("pytorch-lightning"), "command": shlex.join(sys.orig_argv), "host": platform.node(),
+        },
+    )  # fmt: skip
 
 
 def _git_commit() -> str | None:

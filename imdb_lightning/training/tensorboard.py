@@ -1,11 +1,12 @@
-"""What TensorBoard shows of a run: the curves while it trains, its settings and test metrics when it is done."""
+"""What TensorBoard shows of a run: the curves while it trains, its settings, test metrics and pictures afterwards."""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
+from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
@@ -17,19 +18,21 @@ from imdb_lightning.training.callbacks import History
 class TensorBoardCurves(pl.Callback):
     """Writes each epoch's numbers for TensorBoard, training and validation under the same tags.
 
+    One `TensorBoardLogger` could not: it has one folder, and TensorBoard overlays the curves of two.
+
     Args:
-        folder: the run's.
-        history: gives the numbers.
+        folder: of the run.
+        history: holds the numbers.
     """
 
     def __init__(self, folder: Path, history: History) -> None:
         self.folder, self.history = folder, history
-        self.writers: list[SummaryWriter] = []  # Of the first process alone.
+        self.writers: list[SummaryWriter] = []  # Empty on other ranks than 0.
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens both event files."""
         if trainer.is_global_zero:
-            # What an interrupted run has written of epochs that are now trained again is to be forgotten.
+            # Hides what an interrupted run has written of epochs that are now trained again.
             first = trainer.current_epoch + 1
             self.writers = [SummaryWriter(self.folder / name, purge_step=first) for name in (TRAIN, VALIDATION)]
 
@@ -48,34 +51,27 @@ class TensorBoardCurves(pl.Callback):
             writer.close()
 
 
-def write_pictures(folder: Path, files: list[Path]) -> None:
-    """Shows PNG files under IMAGES as `test/<name>`, as they are: drawing one again would take a tenth of a second.
+def write_test(
+    folder: Path, hparams: dict[str, str | float], metrics: dict[str, float], figures: Mapping[str, Figure]
+) -> None:
+    """Gives a run its row in the HPARAMS tab, as a session of its `validation` run, and its pictures under IMAGES.
 
     Args:
-        folder: the run's.
-        files: the pictures.
-    """
-    with SummaryWriter(folder / VALIDATION) as writer:
-        for file in files:
-            content = file.read_bytes()
-            # A PNG begins with its signature and the chunk that says its width and height.
-            width, height = struct.unpack(">II", content[16:24])
-            image = Summary.Image(encoded_image_string=content, width=width, height=height, colorspace=4)
-            summary = Summary(value=[Summary.Value(tag=f"test/{file.stem}", image=image)])
-            writer.file_writer.add_summary(summary)
-
-
-def write_hparams(folder: Path, hparams: dict[str, str | float], metrics: dict[str, float]) -> None:
-    """Gives the run its row in the HPARAMS tab, as a session of its `validation` run.
-
-    Args:
-        folder: the run's.
+        folder: of the run, with the figures as `NAME.png`.
         hparams: settings by name.
-        metrics: test metrics by tag.
+        metrics: of the test, by name.
+        figures: drawn of the test, by name.
     """
+    scalars = {f"test/{name}": value for name, value in metrics.items()}
     with SummaryWriter(folder / VALIDATION) as writer:
         # Not add_hparams: it would open a second writer in a folder of its own, named by the time.
-        for summary in hparams_summaries(hparams, metrics):  # type: ignore[no-untyped-call]
+        for summary in hparams_summaries(hparams, scalars):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
-        for tag, value in metrics.items():
+        for tag, value in scalars.items():
             writer.add_scalar(tag, value)
+        for name, figure in figures.items():
+            # Not add_figure or add_image: both would draw the picture once more, in a tenth of a second each.
+            width, height = figure.canvas.get_width_height()
+            content = (folder / f"{name}.png").read_bytes()
+            image = Summary.Image(encoded_image_string=content, width=width, height=height, colorspace=4)
+            writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"test/{name}", image=image)]))

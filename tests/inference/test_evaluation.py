@@ -14,7 +14,6 @@ from torchmetrics.functional.classification import binary_confusion_matrix, bina
 
 from imdb_lightning.data.vocabulary import tokenize
 from imdb_lightning.inference.saved_run import load_run
-from imdb_lightning.inference.scoring import best_threshold
 from tests.support import Command
 
 
@@ -136,13 +135,3 @@ def test_damaged_results_are_refused_by_name(
     answer = command(tmp_path, ".", module="imdb_lightning.evaluate")
     assert answer.returncode == 2
     assert answer.stderr.startswith("results.json: expected ")
-
-
-def test_best_threshold_is_the_best_of_all() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        labels = rng.integers(0, 2, 40)
-        probabilities = np.round(np.clip(labels * 0.2 + rng.random(40) * 0.8, 0, 1), 1).astype(np.float32)
-        threshold = best_threshold(labels, probabilities)
-        best = max(((probabilities > cut) == labels).mean() for cut in np.linspace(-0.05, 1.05, 221))
-        assert ((probabilities > threshold) == labels).mean() == best
