@@ -60,6 +60,8 @@ class ModelConfig(Section):
         if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
             raise UserError("model.hidden_units", accepted, self.hidden_units, "Try model.hidden_units=[16].")
+        # A plain list: with one of OmegaConf's a checkpoint could not be read back with weights_only.
+        self.hidden_units = [*units]
 
 
 @dataclass(kw_only=True, slots=True)

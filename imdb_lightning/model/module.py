@@ -37,13 +37,8 @@ class SentimentClassifier(pl.LightningModule):
         hidden_units: units of each hidden layer, first to last.
         activation: `relu`, `tanh`, `sigmoid` or `gelu`.
         loss: `bce` or `mse`.
-        l2: penalty `l2 * sum(w ** 2)` on each hidden kernel, at least 0.
-        dropout: after each hidden activation, from 0 to below 1.
-        optimizer: `adam`, `rmsprop` or `sgd`, with Keras's settings.
-        learning_rate: above 0.
-        schedule: `constant`, `cosine` or `linear`, step by step to the end of training.
-        warmup_epochs: over which the learning rate rises from 0, step by step.
-        num_words: width of the multi-hot input.
+        num_words: width of the multi-hot input, `V`.
+        settings: any other field of `ModelConfig`: `l2`, `dropout`, `optimizer`, `learning_rate`, `schedule`, ...
 
     Raises:
         UserError: an argument is out of its range.
@@ -58,18 +53,13 @@ class SentimentClassifier(pl.LightningModule):
     """
 
     def __init__(
-        self, hidden_units: list[int], activation: str, loss: str, l2: float = 0.0, dropout: float = 0.0,
-        optimizer: str = "adam", learning_rate: float = 1e-3, schedule: str = "constant", warmup_epochs: float = 0.0,
-        num_words: int = 10_000,
-    ) -> None:  # fmt: skip
+        self, hidden_units: list[int], activation: str, loss: str, *, num_words: int = 10_000, **settings: Any
+    ) -> None:
         super().__init__()
-        ModelConfig(
-            name="python", hidden_units=hidden_units, activation=activation, loss=loss, l2=l2, dropout=dropout,
-            optimizer=optimizer, learning_rate=learning_rate, schedule=schedule, warmup_epochs=warmup_epochs,
-        )  # fmt: skip
-        hidden_units = list(hidden_units)  # Of Hydra's lists a checkpoint with weights_only could not be read back.
-        self.save_hyperparameters()
-        self.network = SentimentNetwork(num_words, hidden_units, activation, dropout)
+        settings = {"name": "python"} | settings
+        config = ModelConfig(hidden_units=hidden_units, activation=activation, loss=loss, **settings)
+        self.save_hyperparameters(asdict(config) | {"num_words": num_words})
+        self.network = SentimentNetwork(num_words, config.hidden_units, activation, config.dropout)
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
         self.test_probabilities = torch.empty(0)
         self._parts: list[Tensor] = []
@@ -201,5 +191,4 @@ def _unpack(batch: Batch) -> Batch:
 
 def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
     """The module of a config, its weights drawn from torch's global generator."""
-    settings = {key: value for key, value in asdict(config).items() if key != "name"}
-    return SentimentClassifier(**settings, num_words=num_words)
+    return SentimentClassifier(**asdict(config), num_words=num_words)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +48,11 @@ def test_wrong_arguments_are_refused_like_settings(build, message: str) -> None:
 
 
 def test_defaults_of_the_classifier_are_those_of_the_settings() -> None:
-    parameters = inspect.signature(SentimentClassifier).parameters
-    defaults = {field.name: field.default for field in fields(ModelConfig) if field.name != "name"}
-    assert {name: parameters[name].default for name in defaults} == {
-        name: inspect.Parameter.empty if name in ("hidden_units", "activation", "loss") else default
-        for name, default in defaults.items()
-    }
+    classifier = SentimentClassifier([16], "relu", "bce")
+    config = ModelConfig(name="python", hidden_units=[16], activation="relu", loss="bce")
+    assert dict(classifier.hparams) == asdict(config) | {"num_words": 10_000}
+    with pytest.raises(TypeError, match="dropuot"):
+        SentimentClassifier([16], "relu", "bce", dropuot=0.5)
 
 
 def test_every_kind_of_settings_has_a_source() -> None:
