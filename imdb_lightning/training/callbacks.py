@@ -1,4 +1,4 @@
-"""Lightning callbacks: history, best weights, early stopping that survives a resume, seeds of each step."""
+"""Lightning callbacks: history, best weights, early stopping that survives a resume, progress, seeds of each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from torch import Tensor
 
 from imdb_lightning.config.errors import UserError
@@ -121,6 +121,22 @@ class ResumableEarlyStopping(EarlyStopping):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets `should_stop` again after a resume."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's Rich bar below the lines that `History` logs, on standard error, narrow enough for 80 columns."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        """Leaves out the title, which counts epochs from 0 where the log and all files count from 1."""
+        columns: list[Any] = super().configure_columns(trainer)
+        return columns[1:]
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Leaves out the metrics: they are those of the epoch before, which has its line in the log."""
+        return {}
 
 
 class StepSeeds(pl.Callback):

@@ -37,25 +37,6 @@ from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
 from imdb_lightning.training.trainer import build_targets, build_trainer
 
 
-class Stopwatch:
-    """Seconds of a run's phases, one after the other.
-
-    Args:
-        started: when the first one began, by `time.perf_counter`.
-    """
-
-    def __init__(self, started: float) -> None:
-        self.started = self.lap = started
-        self.seconds: dict[str, float] = {}
-
-    def end(self, phase: str) -> None:
-        """Ends a phase; the next one begins."""
-        now = time.perf_counter()
-        self.seconds[phase] = round(now - self.lap, 6)
-        self.seconds["total"] = round(now - self.started, 6)
-        self.lap = now
-
-
 def run(
     config: Config, folder: Path, callbacks: Sequence[pl.Callback] = (), started: float | None = None, gpu: int = 0
 ) -> RunResult:
@@ -76,7 +57,8 @@ def run(
             another run's.
         Interrupted: a signal asked the run to stop; the same call goes on.
     """
-    watch = Stopwatch(time.perf_counter() if started is None else started)
+    started = time.perf_counter() if started is None else started
+    ends: dict[str, float] = {}
     finished = finished_result(config, folder)
     if finished is not None:
         return finished
@@ -84,12 +66,12 @@ def run(
     with SignalWatch() as signals, open_run(config, folder, epochs=lambda: len(history.epochs)):
         torch.set_num_threads(config.trainer.threads)
         pl.seed_everything(config.seed, verbose=False)
-        watch.end("start")
+        ends["start"] = time.perf_counter()
 
         datamodule = ReviewDataModule(config.data, config.seed)
         datamodule.prepare_data()
         datamodule.setup()
-        watch.end("data")
+        ends["data"] = time.perf_counter()
 
         module = build_module(config.model, config.data.num_words)
         all_callbacks = _callbacks(config, folder, history, signals, callbacks)
@@ -98,14 +80,14 @@ def run(
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
         )
-        watch.end("fit")
+        ends["fit"] = time.perf_counter()
 
         (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
         probabilities = module.test_probabilities
         labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
         test = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
-        watch.end("test")
+        ends["test"] = time.perf_counter()
 
         best_epoch = _best_epoch(history.epochs, config)
         if trainer.is_global_zero:
@@ -119,9 +101,12 @@ def run(
             for name, figure in (figures | curves).items():
                 plots.save(figure, folder / f"{name}.png")
             write_test(folder, _hparams(config), test, figures)
-        watch.end("report")
+        ends["report"] = time.perf_counter()
 
-        result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, watch.seconds)
+        begins = [started, *ends.values()]
+        seconds = {phase: round(end - begin, 6) for begin, (phase, end) in zip(begins, ends.items(), strict=False)}
+        seconds["total"] = round(ends["report"] - started, 6)
+        result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
         if trainer.is_global_zero:
             write_json(folder / RESULTS, result)
     return result

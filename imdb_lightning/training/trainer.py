@@ -15,12 +15,13 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import TrainerConfig
+from imdb_lightning.training.callbacks import EpochBar
 from imdb_lightning.training.checkpoint import AtomicCheckpointIO
 
 _IGNORED_WARNINGS = (
@@ -59,7 +60,7 @@ def build_trainer(
         warnings.filterwarnings("ignore", message=message, category=category)
     shows_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if sys.stderr.isatty() and not shows_bar:
-        callbacks, shows_bar = [*callbacks, RichProgressBar(console_kwargs={"stderr": True})], True
+        callbacks, shows_bar = [*callbacks, EpochBar()], True
     fixed: dict[str, Any] = {
         "accelerator": config.accelerator,
         "precision": config.precision,
