@@ -19,6 +19,7 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from imdb_lightning.config.schema import CheckpointConfig
 from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
 
@@ -37,65 +38,56 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes the checkpoint when it is due. Lightning calls it after all other callbacks.
+    """Writes the checkpoint when it is due: at each epoch's end, and as `checkpoint` in the settings asks.
 
-    All processes take part in a save, so they agree on it after each step: one reduction of two numbers.
-
-    Args:
-        path: of the file.
-        every_n_steps: also after every so many steps; None: not.
-        every_minutes: also after so many minutes; None: not.
-        signals: tells whether the run is to stop.
+    Lightning calls it after all other callbacks, so that their states are those of the step. All ranks take part in a
+    save, so they agree on it after each step: one reduction of two numbers.
     """
 
-    def __init__(
-        self, path: Path, every_n_steps: int | None, every_minutes: float | None, signals: SignalWatch
-    ) -> None:
-        self.path, self.every_n_steps, self.every_minutes, self.signals = path, every_n_steps, every_minutes, signals
+    def __init__(self, path: Path, config: CheckpointConfig, signals: SignalWatch) -> None:
+        self.path, self.config, self.signals = path, config, signals
         self._saved_at = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on signals wait for the end of a step."""
         self._saved_at = time.monotonic()
-        # Lightning has just set a handler of its own for SIGTERM, which talks to other processes inside the handler.
+        # Lightning has just set a handler of its own for SIGTERM, which talks to other processes inside the handler;
+        # saving is not safe there.
         self.signals.install()
         self.signals.deferring = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves if it is due or a signal came; the epoch's last step leaves that to the epoch's end."""
-        if trainer.is_last_batch:
-            return
-        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        due |= self.every_minutes is not None and time.monotonic() - self._saved_at > 60 * self.every_minutes
-        due, signum = _agree(trainer, due, self.signals.received)
-        if due or signum:
-            self._save(trainer)
-        if signum:
-            raise Interrupted(signum)
+        """Saves if it is due or a signal came; the last step leaves that to the epoch's end, a moment later."""
+        if not trainer.is_last_batch:
+            steps, minutes = self.config.every_n_steps, self.config.every_minutes
+            due = steps is not None and trainer.global_step % steps == 0
+            due |= minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+            self._save_together(trainer, due)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves, and stops if a signal came."""
-        self._save(trainer)
-        _, signum = _agree(trainer, False, self.signals.received)
-        if signum:
-            raise Interrupted(signum)
+        """Saves."""
+        self._save_together(trainer, due=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What follows can be done again: signals end it at once."""
         self.signals.deferring = False
 
-    def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
-        self._saved_at = time.monotonic()
+    def _save_together(self, trainer: pl.Trainer, due: bool) -> None:
+        """Saves if any rank finds it due or has got a signal; a signal ends the run.
 
-
-def _agree(trainer: pl.Trainer, due: bool, signum: int) -> tuple[bool, int]:
-    """All-reduces (maximum) the save request and the signal, so that all ranks act at the same step."""
-    if trainer.world_size == 1:
-        return due, signum
-    requests = torch.tensor([int(due), signum], device=trainer.strategy.root_device)
-    dist.all_reduce(requests, dist.ReduceOp.MAX)
-    agreed_due, agreed_signum = requests.tolist()
-    return bool(agreed_due), agreed_signum
+        Raises:
+            Interrupted: on all ranks, with the largest number of their signals.
+        """
+        signum = self.signals.received
+        if trainer.world_size > 1:
+            # Each rank has its own clock and gets its signals at its own time, but all must save at the same step.
+            requests = torch.tensor([int(due), signum], device=trainer.strategy.root_device)
+            dist.all_reduce(requests, dist.ReduceOp.MAX)
+            due, signum = bool(requests[0]), int(requests[1])
+        if due or signum:
+            trainer.save_checkpoint(self.path)
+            self._saved_at = time.monotonic()
+        if signum:
+            raise Interrupted(signum)

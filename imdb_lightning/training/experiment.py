@@ -121,7 +121,7 @@ def _callbacks(
         *build_targets("callbacks.extra", config.callbacks.extra, pl.Callback),
         *extra,
         StepSeeds(config.seed),  # After any callback that draws numbers itself, so that dropout's do not change.
-        LastCheckpoint(folder / CHECKPOINT, config.checkpoint.every_n_steps, config.checkpoint.every_minutes, signals),
+        LastCheckpoint(folder / CHECKPOINT, config.checkpoint, signals),
     ]
     monitor, patience = config.callbacks.monitor, config.callbacks.patience
     if config.callbacks.restore_best:
