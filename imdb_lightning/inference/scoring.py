@@ -44,9 +44,9 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
 
     Args:
         network: in its evaluation state, on the CPU.
-        config: of the run.
+        config: tells the batch size, layout and precision.
         bags: the split.
-        world_size: into how many parts each batch is cut; sums and small matrix products are rounded by parts.
+        world_size: parts that each batch is cut into: sums and small matrix products are rounded by parts.
     """
     data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
     batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
@@ -69,13 +69,7 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
 
 
 def draw_test(labels: Tensor, probabilities: Tensor, title: str) -> dict[str, Figure]:
-    """The pictures of a test, by name: confusion matrix, ROC curve, precision over recall, calibration.
-
-    Args:
-        labels: int64 `[R]` of 0 and 1.
-        probabilities: float32 `[R]`.
-        title: above each.
-    """
+    """The pictures of a test, by name, of labels int64 `[R]` and probabilities float32 `[R]`."""
     false_rate, true_rate, _ = metrics.binary_roc(probabilities, labels)
     precision, recall, _ = metrics.binary_precision_recall_curve(probabilities, labels)
     area = float(metrics.binary_auroc(probabilities, labels))

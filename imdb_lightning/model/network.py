@@ -9,11 +9,8 @@ from torch import Tensor, nn
 from imdb_lightning.model.multi_hot import MultiHotLinear
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-}
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU,
+}  # fmt: skip
 
 
 class SentimentNetwork(nn.Module):
@@ -37,19 +34,14 @@ class SentimentNetwork(nn.Module):
             rest.append(ACTIVATIONS[activation]())
             if dropout:
                 rest.append(nn.Dropout(dropout))
-            rest.append(_linear(units, next_units))
+            linear = nn.Linear(units, next_units)
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            rest.append(linear)
         self.rest = nn.Sequential(*rest)
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
-        """Computes logits.
-
-        Args:
-            inputs: see `MultiHotLinear.forward`.
-            offsets: see `MultiHotLinear.forward`.
-
-        Returns:
-            logits `[B]`.
-        """
+        """Logits `[B]`; arguments as of `MultiHotLinear.forward`."""
         logits: Tensor = self.rest(self.words(inputs, offsets))  # [B, 1]
         return logits.squeeze(-1)
 
@@ -57,10 +49,3 @@ class SentimentNetwork(nn.Module):
         """The kernels that an L2 penalty is on: of all layers but the output, without biases."""
         linear = [layer.weight for layer in self.rest if isinstance(layer, nn.Linear)]
         return [self.words.weight, *linear[:-1]]
-
-
-def _linear(units: int, next_units: int) -> nn.Linear:
-    layer = nn.Linear(units, next_units)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

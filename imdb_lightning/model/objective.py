@@ -46,15 +46,9 @@ class Outcome(NamedTuple):
 def outcome_of(
     network: SentimentNetwork, inputs: Tensor, offsets: Tensor | None, labels: Tensor, loss: str, l2: float
 ) -> Outcome:
-    """Runs a network on a labelled batch.
+    """Runs a network on a batch of inputs (see `MultiHotLinear.forward`) and labels, float32 `[B]` of 0 and 1.
 
-    Args:
-        network: any.
-        inputs: see `MultiHotLinear.forward`, as for `offsets`.
-        offsets: where the bags begin; None for multi-hot rows.
-        labels: float32 `[B]` of 0 and 1.
-        loss: a key of `LOSSES`.
-        l2: penalty `l2 * sum of w ** 2` over all hidden kernels, as Keras's `regularizers.l2`; at least 0.
+    The penalty is `l2 * sum of w ** 2` over all hidden kernels, as Keras's `regularizers.l2`; `loss` a key of `LOSSES`.
     """
     logits = network(inputs, offsets)
     penalty = l2 * torch.stack([kernel.square().sum() for kernel in network.hidden_kernels()]).sum() if l2 else None

@@ -28,8 +28,9 @@ class KerasAdam(torch.optim.Adam):
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, eps: float = 1e-7) -> None:
         super().__init__(parameters, lr=lr, betas=(0.9, 0.999), eps=eps, fused=True)
-        # Said of fused optimizers: that a loss scaler may leave it to the kernel to skip steps that overflowed. `step`
-        # would be called, and count, for those, too; and Lightning would refuse to clip gradients.
+        # Torch's private mark of fused optimizers, by which a loss scaler leaves it to the kernel to skip a step that
+        # overflowed: `step` below would then count skipped steps, too, and Lightning would refuse to clip gradients
+        # (tests/model/test_optimizer.py).
         self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.update(keras_eps=eps, steps=0)

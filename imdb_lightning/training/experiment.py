@@ -64,11 +64,13 @@ def run(
         return finished
     history = History(folder)
     with SignalWatch() as signals, open_run(config, folder, epochs=lambda: len(history.epochs)):
+        # Bits may differ between numbers of threads: never left to what the machine has.
         torch.set_num_threads(config.trainer.threads)
         pl.seed_everything(config.seed, verbose=False)
         ends["start"] = time.perf_counter()
 
         datamodule = ReviewDataModule(config.data, config.seed)
+        # Lightning would do this within fit, whose seconds then held it.
         datamodule.prepare_data()
         datamodule.setup()
         ends["data"] = time.perf_counter()
@@ -76,20 +78,21 @@ def run(
         module = build_module(config.model, config.data.num_words)
         all_callbacks = _callbacks(config, folder, history, signals, callbacks)
         trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
-        checkpoint = folder / CHECKPOINT
-        trainer.fit(
-            module, datamodule=datamodule, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
-        )
+        checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
+        # The folder may be from elsewhere: weights_only, so that no code runs from the checkpoint.
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         ends["fit"] = time.perf_counter()
 
         (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
         probabilities = module.test_probabilities
+        # Fewer than all where trainer.flags.limit_test_batches is set.
         labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
         test = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         ends["test"] = time.perf_counter()
 
         best_epoch = _best_epoch(history.epochs, config)
+        # Every rank has all numbers by now, so the others need not wait for the files.
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
