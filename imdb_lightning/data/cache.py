@@ -111,15 +111,12 @@ def find_damage(folder: Path) -> str | None:
 
 
 class Pieces:
-    """A large file of a prepared folder whose pieces are checked when they are first used.
-
-    Attributes:
-        left: how many pieces have not been checked yet.
-    """
+    """A large file of a prepared folder whose pieces are checked when they are first used."""
 
     def __init__(self, path: Path) -> None:
         _, self._digests = _read_manifest(path.parent)[path.name]
-        self.path, self.left = path, len(self._digests)
+        self.path = path
+        self.left = len(self._digests)  # Pieces that have not been checked yet.
         self._seen = np.zeros(self.left, bool)
         self._bytes = np.memmap(path, np.uint8, "r")
 
@@ -135,8 +132,7 @@ class Pieces:
         changes = np.bincount(begun, minlength=pieces + 1) - np.bincount(ended, minlength=pieces + 1)
         used = np.cumsum(changes)[:pieces] > 0
         for piece in np.flatnonzero(used & ~self._seen):
-            content = self._bytes[piece * PIECE_BYTES :][:PIECE_BYTES].tobytes()
-            if zlib.crc32(content) != self._digests[piece]:
+            if zlib.crc32(self._bytes[piece * PIECE_BYTES :][:PIECE_BYTES].tobytes()) != self._digests[piece]:
                 _remove(self.path.parent)
                 remedy = "They have been removed: the same command builds them again and goes on."
                 raise UserError(self.path, _INTACT, "other bytes", remedy)
