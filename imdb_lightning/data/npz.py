@@ -1,4 +1,4 @@
-"""Keras's `imdb.npz`, read without running code from it and checked once.
+"""Keras's `imdb.npz`, read without running code from it, checked once, and put in Keras's order.
 
 The reviews are a pickled array of lists. `np.load(allow_pickle=True)` would run any code in the pickle, and numpy's own
 `__setstate__`, even alone, follows pointers that the file chooses: a crafted file read memory at an address that it
@@ -25,14 +25,9 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.vocabulary import MAX_RANK
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# All names that lists of whole numbers need in a pickle; numpy 2 moved `_reconstruct`.
-_ROLES = {
-    "numpy.ndarray": "class",
-    "numpy.dtype": "dtype",
-    "numpy.core.multiarray._reconstruct": "array",
-    "numpy._core.multiarray._reconstruct": "array",
-    "_codecs.encode": "encode",
-}
+# All names that lists of whole numbers need in a pickle; numpy 2 moved `core` to `_core`.
+_NAMES = re.compile(r"numpy\.(ndarray|dtype|_?core\.multiarray\._reconstruct)|_codecs\.encode")
+SHUFFLE_SEED = 113
 _REMEDY = "Fetch the file again, or mend what wrote it."
 
 
@@ -49,16 +44,15 @@ def count_reviews(npz: Path) -> int:
     return reviews
 
 
-def read_reviews(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Reads one split, `train` or `test`, in the file's order.
+def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+    """Reads one split, `train` or `test`, in Keras's order.
 
     Returns:
         word ranks int32 `[N]`, each from 1 to `MAX_RANK`; review lengths int64 `[R]`, `R` at least 1; labels uint8
         `[R]` of 0 and 1.
 
     Raises:
-        UserError: the file is damaged, it holds something that only running code could read, or a number in it is not
-            what it should be.
+        UserError: the file is damaged, only running code could read it, or a number in it is not what it should be.
     """
     x, y = f"x_{split}", f"y_{split}"
     with _open(npz) as archive:
@@ -68,23 +62,23 @@ def read_reviews(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.i
     wrong = np.flatnonzero((labels != 0) & (labels != 1))
     if len(wrong):
         raise UserError(f"{npz}, {y}, row {wrong[0]}", "a label 0 or 1", labels[wrong[0]].item(), _REMEDY)
-
-    accepted = f"ranks of words, whole numbers from 1 to {MAX_RANK}"
+    # One random state shuffles the training rows and then, going on, as many test rows.
+    random = np.random.RandomState(SHUFFLE_SEED)
+    order = {name: random.permutation(len(reviews)) for name in ("train", "test")}[split]
     # An `array` takes whole numbers alone: of 1.5 or "12", numpy would silently make 1 and 12.
-    flat, offsets = array("q"), np.zeros(len(reviews) + 1, np.int64)
-    for row, review in enumerate(reviews):
+    flat, accepted = array("q"), f"ranks of words, whole numbers from 1 to {MAX_RANK}"
+    for row in order:
         try:
-            flat.fromlist(review)
+            flat.fromlist(reviews[row])
         except (TypeError, OverflowError) as error:
-            raise UserError(f"{npz}, {x}, row {row}", accepted, reprlib.repr(review), _REMEDY) from error
-        offsets[row + 1] = len(flat)
-    ranks = np.frombuffer(flat, np.int64)
+            raise UserError(f"{npz}, {x}, row {row}", accepted, reprlib.repr(reviews[row]), _REMEDY) from error
+    ranks, lengths = np.frombuffer(flat, np.int64), np.array([len(reviews[row]) for row in order], np.int64)
     # Before int32 cuts them: 2**32 + 1 would become 1.
     wrong = np.flatnonzero((ranks < 1) | (ranks > MAX_RANK))
     if len(wrong):
-        row = int(np.searchsorted(offsets, wrong[0], side="right")) - 1
+        row = order[np.searchsorted(np.cumsum(lengths), wrong[0], side="right")]
         raise UserError(f"{npz}, {x}, row {row}", accepted, ranks[wrong[0]].item(), _REMEDY)
-    return ranks.astype(np.int32), np.diff(offsets), labels.astype(np.uint8)
+    return ranks.astype(np.int32), lengths, labels[order].astype(np.uint8)
 
 
 @contextmanager
@@ -116,14 +110,11 @@ def _read_lists(archive: zipfile.ZipFile, member: str) -> list[Any]:
         rows, dtype = _read_header(file)
         if not dtype.hasobject:
             raise ValueError(f"{member} holds {dtype}, not lists")
-        lists: list[Any] = _unpack(_Unpickler(file).load(), list, "O8?")[2]
+        lists: list[Any] = _unpack(_Unpickler(file).load(), list, "O8?")[0]
     if len(lists) != rows:
         raise ValueError(f"{member} does not hold {rows} lists")
-    for row, review in enumerate(lists):
-        if isinstance(review, _StandIn):
-            dtype, count, content = _unpack(review, bytes, "[iu][1248]")
-            lists[row] = _numbers(content, dtype, count).tolist()
-    return lists
+    kinds = "[iu][1248]"
+    return [_numbers(*_unpack(row, bytes, kinds)).tolist() if isinstance(row, _StandIn) else row for row in lists]
 
 
 def _read_header(file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
@@ -147,13 +138,13 @@ def _numbers(content: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
 class _StandIn:
     """What the unpickler gives for a name in the file, and for what comes of calling it: a record that does nothing."""
 
-    role: str
+    name: str
     arguments: tuple[Any, ...] = ()
     state: object = None
 
     def __call__(self, *arguments: Any) -> Any:
-        if self.role != "encode":
-            return _StandIn(self.role, arguments)
+        if self.name != "encode":
+            return _StandIn(self.name, arguments)
         # How Python 3 writes a byte string in the old pickle protocol that the published file uses.
         text, encoding = arguments
         if encoding != "latin1":
@@ -170,18 +161,18 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> _StandIn:
         dotted = f"{module}.{name}"
-        if dotted not in _ROLES:
+        if not _NAMES.fullmatch(dotted):
             raise pickle.UnpicklingError(f"it asks for {dotted}")
-        return _StandIn(_ROLES[dotted])
+        return _StandIn(dotted.rpartition(".")[2])
 
 
-def _unpack(found: object, holds: type, kinds: str) -> tuple[np.dtype[Any], int, Any]:
-    """Type, length and content of a one-dimensional array: what numpy writes of one, and nothing else."""
+def _unpack(found: object, holds: type, kinds: str) -> tuple[Any, np.dtype[Any], int]:
+    """Content, type and length of a one-dimensional array: what numpy writes of one, and nothing else."""
     match found:
-        case _StandIn("array", (_, _, _), (_, (int(length),), _StandIn("dtype", (str(kind), _, _), about), _, content)):
-            match about:
-                # Version and byte order; then subarray, names and fields, which plain types do not have.
-                case (_, "<" | ">" | "|" | "=" as order, None, None, None, *_) if re.fullmatch(kinds, kind):
-                    if isinstance(content, holds):
-                        return np.dtype(f"{order}{kind}"), length, content
+        case _StandIn("_reconstruct", (_, _, _), (_, (int(rows),), _StandIn("dtype") as dtype, _, content)):
+            match dtype.arguments, dtype.state:
+                # After the version and byte order: subarray, names and fields, which plain types do not have.
+                case (str(kind), _, _), (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):
+                    if isinstance(content, holds) and re.fullmatch(kinds, kind):
+                        return content, np.dtype(f"{order}{kind}"), rows
     raise pickle.UnpicklingError("an array is neither a list nor whole numbers")

@@ -14,7 +14,8 @@ import pytest
 
 from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.imdb import load_imdb, read_split
+from imdb_lightning.data.imdb import load_imdb
+from imdb_lightning.data.npz import read_split
 from imdb_lightning.data.packaged import find_file, read_reviews
 from imdb_lightning.data.vocabulary import decode, encode, load_word_index, tokenize, word_ids
 from tests import oracle
