@@ -16,8 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from imdb_lightning.config.errors import UserError
 
-# For a connection, and for each read.
-TIMEOUT_SECONDS = (5, 15)
+TIMEOUT_SECONDS = (5, 15)  # To connect, and for each read.
 CHUNK_BYTES = 1 << 16
 
 
