@@ -1,7 +1,7 @@
 """Labelled reviews out of files: CSV, TSV, JSON Lines, Parquet, plain lines, and aclImdb's folders, row by row.
 
-Any but Parquet and folders may be compressed by gzip. A row that cannot be used is handed on with its problem, so that
-whoever reads decides, and can name its file and row.
+Any but Parquet and folders may be compressed by gzip. A row that cannot be used is passed on with its problem, so that
+the caller decides what to do and can name its file and row.
 """
 
 from __future__ import annotations
@@ -9,30 +9,34 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 from imdb_lightning.config.errors import UserError
 
-csv.field_size_limit(sys.maxsize)
 _SHOWN = 10
 NO_TEXT, NOT_UTF8 = "no text", "not UTF-8"
+# Problems of rows that can still be predicted, if not trained on.
 ANSWERABLE = (NO_TEXT, NOT_UTF8)
-"""Problems of rows that can still be predicted, if not trained on."""
+
+# Values of the requested columns, and a problem, or else "".
+_Values = tuple[list[Any], str]
 
 
 class Row(NamedTuple):
     """A review, or what is wrong with it.
 
     Attributes:
-        file: that it is from.
-        number: of its row, from 1, a header not counted; of a folder, of the file.
+        file: path of its file or folder.
+        number: of the row, from 1, a header not counted; in a folder, of the file.
         text: the review.
-        label: as it is written; None where there is no label.
-        problem: why it cannot be used; empty: it can.
+        label: as it is written; None without a label.
+        problem: why the row cannot be used; empty if it can.
     """
 
     file: Path
@@ -43,11 +47,7 @@ class Row(NamedTuple):
 
 
 def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
-    """Files and folders by name or glob, those of a glob in the order of their names.
-
-    Args:
-        key: of the setting, for messages.
-        named: one or several names; None gives an empty list.
+    """Files and folders by name or glob, those of a glob in the order of their names; `key` is for messages.
 
     Raises:
         UserError: there is no such file.
@@ -63,91 +63,15 @@ def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
     return found
 
 
-def read_rows(path: Path, text_column: str, label_column: str | None) -> Iterator[Row]:
-    """Reads a file or folder of reviews, with bounded memory.
-
-    Args:
-        path: its ending tells the format.
-        text_column: holds the review, where there are columns.
-        label_column: holds the label; None: labels are not wanted.
-
-    Raises:
-        UserError: the file is missing or of an unknown kind, or it has no such column.
-    """
-    columns = [text_column] if label_column is None else [text_column, label_column]
-    for number, (values, problem) in enumerate(_format_of(path)(path, columns), start=1):
-        text, label = (*values, None)[:2] if values else ("", None)
-        yield Row(path, number, text or "", label, problem or _problem(text))
-
-
-def labelled_rows(
-    paths: Iterable[Path], text_column: str, label_column: str, labels: Sequence[str], bad: list[Row]
-) -> Iterator[tuple[str, int]]:
-    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`.
-
-    Args:
-        paths: files and folders.
-        text_column: holds the review.
-        label_column: holds the label.
-        labels: names of the negative and the positive class; 0 and 1 always do.
-        bad: takes rows that cannot be used, without their text.
-    """
-    known = {"0": 0, "1": 1} | {name: number for number, name in enumerate(labels)}
-    for path in paths:
-        for row in read_rows(path, text_column, label_column):
-            label = known.get(row.label or "")
-            if row.problem or label is None:
-                bad.append(row._replace(text="", problem=row.problem or f"label {row.label!r}"))
-            else:
-                yield row.text, label
-
-
-def describe(bad: Sequence[Row]) -> str:
-    """Bad rows in one line: how many, and where the first ones are."""
-    shown = "; ".join(f"{row.file}, row {row.number}: {row.problem}" for row in bad[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-    return f"{len(bad):,} bad rows ({shown}{more})"
-
-
-def _format_of(path: Path) -> Callable[[Path, Sequence[str]], Iterator[_Values]]:
-    if not path.exists():
-        raise UserError(path, "an existing file or folder", "none", "Mend the path.")
-    if path.is_dir():
-        return _read_folder
-    ending = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
-    if ending not in _FORMATS:
-        accepted = "a file that ends in " + ", ".join(_FORMATS) + ", with .gz or without, or a folder with pos and neg"
-        raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
-    return _FORMATS[ending]
-
-
-_Values = tuple["list[Any]", str]
-"""Values of the wanted columns, and a problem."""
-
-
-def _problem(text: str | None) -> str:
-    if not text:
-        return NO_TEXT
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return NOT_UTF8
-    return ""
-
-
 def _open(path: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _open_text(path: Path) -> TextIO:
-    opened = gzip.open if path.suffix == ".gz" else open
-    # Bytes that are no UTF-8 stay in their row, where they are found.
-    return cast("TextIO", opened(path, "rt", newline="", encoding="utf-8-sig", errors="surrogateescape"))
-
-
 def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[_Values]:
-    with _open_text(path) as file:
+    # A review may be longer than the 131,072 characters that Python allows a field by default.
+    csv.field_size_limit(sys.maxsize)
+    # Bytes that are not UTF-8 become surrogates and so stay in their row, where `_problem` finds them.
+    with io.TextIOWrapper(_open(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = _parse_delimited(file, delimiter)
         header, _ = next(rows, ([], ""))
         _check_columns(path, columns, header)
@@ -171,22 +95,14 @@ def _parse_delimited(file: TextIO, delimiter: str) -> Iterator[_Values]:
             yield [], str(error)
 
 
-def _read_tabbed(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
-    return _read_delimited(path, columns, "\t")
-
-
 def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
     with _open(path) as file:
-        for line in file:
-            if not line.strip():
-                continue
+        # Blank lines are no rows and are not counted.
+        for line in filter(bytes.strip, file):
             try:
                 record = json.loads(line)
-            except UnicodeDecodeError:
-                yield [], NOT_UTF8
-                continue
-            except ValueError:
-                yield [], "no JSON"
+            except ValueError as error:
+                yield [], NOT_UTF8 if isinstance(error, UnicodeDecodeError) else "no JSON"
                 continue
             if isinstance(record, dict) and isinstance(record.get(columns[0]), str):
                 yield [record[columns[0]], *(_plain(record.get(column)) for column in columns[1:])], ""
@@ -203,8 +119,8 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
         file = parquet.ParquetFile(path)
         _check_columns(path, columns, file.schema_arrow.names)
         for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
-            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                yield [values[0], *map(_plain, values[1:])], ""
+            for text, *labels in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                yield [text, *map(_plain, labels)], ""
     except ArrowException as error:
         raise UserError(path, "a Parquet file", " ".join(str(error).split()), "Write it again.") from error
 
@@ -213,6 +129,7 @@ def _read_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
     if len(columns) > 1:
         raise UserError(path, "a format with labels", "plain lines", "Name a CSV, TSV, JSON Lines or Parquet file.")
     with _open(path) as file:
+        # Split as bytes, since text mode would by default also end lines at a lone carriage return.
         for line in file:
             yield [line.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")], ""
 
@@ -224,15 +141,6 @@ def _read_folder(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
     for label, files in enumerate(found.values()):
         for file in files:
             yield [file.read_bytes().decode("utf-8", errors="surrogateescape"), str(label)][: len(columns)], ""
-
-
-_FORMATS: dict[str, Callable[[Path, Sequence[str]], Iterator[_Values]]] = {
-    ".csv": _read_delimited,
-    ".tsv": _read_tabbed,
-    ".jsonl": _read_json_lines,
-    ".parquet": _read_parquet,
-    ".txt": _read_lines,
-}
 
 
 def _check_columns(path: Path, columns: Sequence[str], present: Sequence[str]) -> None:
@@ -247,3 +155,66 @@ def _plain(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return str(int(value)) if isinstance(value, bool | int | float) and value in (0, 1) else str(value)
+
+
+_FORMATS: dict[str, Callable[[Path, Sequence[str]], Iterator[_Values]]] = {
+    ".csv": _read_delimited,
+    ".tsv": partial(_read_delimited, delimiter="\t"),
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+    ".txt": _read_lines,
+}
+
+
+def read_rows(path: Path, text_column: str, label_column: str | None) -> Iterator[Row]:
+    """Reads a file or folder of reviews, with bounded memory; its ending tells the format.
+
+    The columns matter only to formats that have some. Without a `label_column` no labels are read.
+
+    Raises:
+        UserError: the file is missing or of an unknown kind, or it has no such column.
+    """
+    if not path.exists():
+        raise UserError(path, "an existing file or folder", "none", "Mend the path.")
+    read = _read_folder if path.is_dir() else _FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
+    if read is None:
+        accepted = "a file that ends in " + ", ".join(_FORMATS) + ", with .gz or without, or a folder with pos and neg"
+        raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    for number, (values, problem) in enumerate(read(path, columns), start=1):
+        text, label, *_ = *values, None, None
+        yield Row(path, number, text or "", label, problem or _problem(text))
+
+
+def _problem(text: str | None) -> str:
+    if not text:
+        return NO_TEXT
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return ""
+
+
+def labelled_rows(
+    paths: Iterable[Path], text_column: str, label_column: str, labels: Sequence[str], bad: list[Row]
+) -> Iterator[tuple[str, int]]:
+    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`, without their text.
+
+    `labels` names the negative and the positive class; in files, 0 and 1 always stand for them, too.
+    """
+    known = {"0": 0, "1": 1} | {name: number for number, name in enumerate(labels)}
+    for path in paths:
+        for row in read_rows(path, text_column, label_column):
+            label = known.get(row.label or "")
+            if row.problem or label is None:
+                bad.append(row._replace(text="", problem=row.problem or f"label {row.label!r}"))
+            else:
+                yield row.text, label
+
+
+def describe(bad: Sequence[Row]) -> str:
+    """Bad rows in one line: how many, and where the first ones are."""
+    shown = "; ".join(f"{row.file}, row {row.number}: {row.problem}" for row in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad):,} bad rows ({shown}{more})"
