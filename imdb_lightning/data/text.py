@@ -11,21 +11,24 @@ the order of a digest of text and label first. Files named for validation or tes
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.data import TextDataConfig
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.bags import BagsWriter, Ids
+from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
@@ -34,13 +37,15 @@ from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words
 
 log = logging.getLogger(__name__)
 VERSION = 1
-_INDEX, _WORDS, _ABOUT = "word_index.json", "words.unfinished", "about.json"
-_TEST_DIGESTS = "test_digests.npy"
-FILES = ("train", "validation", "test", "vocabulary")
-SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
-"""Settings that the prepared bags do not depend on."""
+_FILES = ("train", "validation", "test", "vocabulary")
+# Settings that the prepared bags do not depend on.
+_SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
+_INDEX, _ABOUT, _TEST_DIGESTS = "word_index.json", "about.json", "test_digests.npy"
+# Reviews whose bags are written at once.
 _GATHERED = 4096
-"""Reviews whose bags are written at once."""
+
+# `tokens.REVIEW`, `[R]`; here, `start` counts from the beginning of the file of words.
+Reviews = NDArray[np.void]
 
 
 def check_text(config: TextDataConfig) -> None:
@@ -49,7 +54,7 @@ def check_text(config: TextDataConfig) -> None:
     Raises:
         UserError: one is not.
     """
-    for key in FILES:
+    for key in _FILES:
         _find(config, key)
 
 
@@ -59,38 +64,38 @@ def load_text(cache: Path, config: TextDataConfig) -> Splits:
     Raises:
         UserError: a file cannot be read, a row cannot be used, or there are too few reviews to cut.
     """
-    settings = {key: value for key, value in asdict(config).items() if key not in SAME_BAGS}
-    files = [_fingerprint(path) for key in FILES for path in _find(config, key)]
-    digest_of_all = hashlib.sha256(repr((settings, files)).encode()).hexdigest()[:24]
-    folder = prepared(cache, f"text-v{VERSION}-{digest_of_all}", lambda new: _build(config, new))
+    settings = {key: value for key, value in asdict(config).items() if key not in _SAME_BAGS}
+    groups = [sorted(path.rglob("*.txt")) if path.is_dir() else [path] for key in _FILES for path in _find(config, key)]
+    # Names, sizes and times of change: reading gigabytes at every start would take longer than training.
+    prints = [
+        [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in group if file.exists()]
+        for group in groups
+    ]
+    key = hashlib.sha256(repr((settings, prints)).encode()).hexdigest()[:24]
+    folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(config, new))
     about = json.loads((folder / _ABOUT).read_text())
     return open_splits(
         folder, about["validation"], config.train_size,
-        word_index=load_word_index(folder / _INDEX), sha256=about["sha256"],
-        source=", ".join(path.name for path in _find(config, "train")), test_texts=partial(test_texts, folder),
+        source=", ".join(path.name for path in _find(config, "train")), sha256=about["sha256"],
+        word_index=load_word_index(folder / _INDEX), test_texts=partial(test_texts, folder),
     )  # fmt: skip
 
 
 def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
-    """Finds test reviews in their files again, by their digests.
+    """Raw texts of test rows, found again by their digests in the files that the prepared folder names.
 
-    Args:
-        folder: the prepared one, which names the files.
-        rows: of the test split.
-
-    Returns:
-        Their raw texts; None where the files are gone or hold other reviews by now.
+    None where the files are gone or hold other reviews by now.
     """
     about = json.loads((folder / _ABOUT).read_text())
-    wanted = [row.tobytes() for row in np.load(folder / _TEST_DIGESTS)[rows]]
+    digests = [row.tobytes() for row in np.load(folder / _TEST_DIGESTS)[rows]]
     found: dict[bytes, str] = {}
     with suppress(UserError, OSError):
         paths = [Path(path) for path in about["test_files"]]
         for text, label in labelled_rows(paths, about["text_column"], about["label_column"], about["labels"], bad=[]):
             key = digest(text, label)
-            if key in wanted:
+            if key in digests:
                 found[key] = text
-    return [found.get(key) for key in wanted]
+    return [found.get(key) for key in digests]
 
 
 def _find(config: TextDataConfig, key: str) -> list[Path]:
@@ -98,153 +103,92 @@ def _find(config: TextDataConfig, key: str) -> list[Path]:
     return find_files(f"data.{key}", getattr(config, key))
 
 
-def _fingerprint(path: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of change: reading gigabytes at every start would take longer than training."""
-    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    return [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Reviews as they were read; their words are in the file.
-
-    Attributes:
-        starts: of each review's words in the file, int64 `[R]`.
-        lengths: words of each review, int64 `[R]`.
-        labels: uint8 `[R]`.
-        digests: of each review's text and label, `DIGEST` `[R]`.
-    """
-
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.uint8]
-    digests: NDArray[np.void]
-
-    def rows(self, rows: NDArray[np.int64]) -> _Read:
-        """Some of them."""
-        return _Read(self.starts[rows], self.lengths[rows], self.labels[rows], self.digests[rows])
-
-
-class _Reader:
-    """Reads splits, one after the other, into one file of word numbers.
-
-    Attributes:
-        numbers: of all words so far, in the order in which they were first seen.
-    """
-
-    def __init__(self, config: TextDataConfig, path: Path) -> None:
-        self.config, self.path = config, path
-        self.numbers: dict[str, int] = {}
-        self.bad: list[Row] = []
-
-    def read(self, paths: Sequence[Path]) -> _Read:
-        """Reads a split; its bad rows are kept for `report_bad_rows`."""
-        lengths, labels, digests = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)], [np.zeros(0, DIGEST)]
-        config = self.config
-        reviews = labelled_rows(paths, config.text_column, config.label_column, config.labels, self.bad)
-        with self.path.open("ab") as file:
-            begin = file.tell() // 4
-            for chunk in tokenized(reviews):
-                numbers = [self.numbers.setdefault(word, len(self.numbers)) for word in chunk.words]
-                np.array(numbers, np.int32)[chunk.tokens].tofile(file)
-                lengths.append(chunk.lengths)
-                labels.append(chunk.labels)
-                digests.append(chunk.digests)
-        words = np.concatenate(lengths)
-        return _Read(begin + np.cumsum(words) - words, words, np.concatenate(labels), np.concatenate(digests))
-
-    def report_bad_rows(self) -> None:
-        """Names the rows that could not be used: an error, or, if they may be skipped, a warning."""
-        if self.bad and self.config.on_bad_row == "skip":
-            log.warning("Skipped %s", describe(self.bad))
-        elif self.bad:
-            accepted = "rows with a text and a label 0, 1, " + " or ".join(self.config.labels)
-            remedy = "Mend them, or go on without them: data.on_bad_row=skip."
-            raise UserError("data.train", accepted, describe(self.bad), remedy)
-
-
 def _build(config: TextDataConfig, folder: Path) -> None:
-    words = folder / _WORDS
-    reader = _Reader(config, words)
+    numbers: dict[str, int] = {}
+    bad: list[Row] = []
     named = {key: _find(config, key) for key in ("train", "validation", "test")}
-    read = {name: reader.read(paths) for name, paths in named.items() if paths}
-    reader.report_bad_rows()
-    for name, split in read.items():
-        if not len(split.labels):
-            files = ", ".join(map(str, named[name]))
-            raise UserError(
-                f"data.{name}", "files with at least one labelled review", f"none in {files}", "Name others."
-            )
-    splits = _cut(config, read["train"]) | {name: read[name] for name in read if name != "train"}
-    with words.open("rb") as file:
-        index = _word_index(config, reader.numbers, file.fileno(), splits["train"])
+    # In the cache, since the system's folder for temporary files may be too small, or be memory.
+    with tempfile.TemporaryFile(dir=folder) as words:
+        read = {key: _read(config, paths, words, numbers, bad) for key, paths in named.items() if paths}
+        if bad and config.on_bad_row == "skip":
+            log.warning("Skipped %s", describe(bad))
+        elif bad:
+            accepted = "rows with a text and a label 0, 1, " + " or ".join(config.labels)
+            remedy = "Mend them, or go on without them: data.on_bad_row=skip."
+            raise UserError("data.train", accepted, describe(bad), remedy)
+        for key, reviews in read.items():
+            if not len(reviews):
+                files = ", ".join(map(str, named[key]))
+                accepted = "files with at least one labelled review"
+                raise UserError(f"data.{key}", accepted, f"none in {files}", "Name others.")
+        splits = read | _cut(config, read["train"])
+        if config.vocabulary is None:
+            counts = np.zeros(len(numbers), np.int64)
+            for tokens, _ in _gather(words, splits["train"]):
+                counts += np.bincount(tokens, minlength=len(counts))
+            index = rank_words({word: int(count) for word, count in zip(numbers, counts, strict=True) if count})
+        else:
+            index = load_word_index(_find(config, "vocabulary")[0])
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         known = word_ids(index, config.num_words)
-        ids = np.array([known.get(word, 0) for word in reader.numbers], np.int32)
-        for written, names in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
-            with BagsWriter(folder, written, config.num_words) as writer:
-                for name in names:
-                    _write(writer, file.fileno(), ids, splits[name])
-    words.unlink()
-    np.save(folder / _TEST_DIGESTS, splits["test"].digests)
+        ids = np.array([known.get(word, 0) for word in numbers], np.int32)
+        for name, keys in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
+            with BagsWriter(folder, name, config.num_words) as writer:
+                for tokens, reviews in itertools.chain(*(_gather(words, splits[key]) for key in keys)):
+                    _append(writer, ids[tokens], reviews)
+    np.save(folder / _TEST_DIGESTS, splits["test"]["digest"])
     content = hashlib.sha256()
-    for split in read.values():
-        content.update(np.sort(split.digests, order=DIGEST.names).tobytes())
+    for reviews in read.values():
+        # Sorted, so that the same reviews in another order are the same reviews.
+        content.update(np.sort(reviews["digest"], order=DIGEST.names).tobytes())
     about = {
-        "validation": len(splits["validation"].labels), "sha256": content.hexdigest(),
+        "validation": len(splits["validation"]), "sha256": content.hexdigest(),
         "test_files": [str(path.absolute()) for path in named["test"] or named["train"]],
         "text_column": config.text_column, "label_column": config.label_column, "labels": list(config.labels),
     }  # fmt: skip
     (folder / _ABOUT).write_text(json.dumps(about))
 
 
-def _cut(config: TextDataConfig, read: _Read) -> dict[str, _Read]:
+def _read(
+    config: TextDataConfig, paths: Sequence[Path], words: IO[bytes], numbers: dict[str, int], bad: list[Row]
+) -> Reviews:
+    """Reads a split; its words, by their `numbers` in the order in which they were first seen, go to the file."""
+    parts = []
+    for chunk in tokenized(labelled_rows(paths, config.text_column, config.label_column, config.labels, bad)):
+        chunk.reviews["start"] += words.tell() // 4
+        number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)
+        number_of[chunk.tokens].tofile(words)
+        parts.append(chunk.reviews)
+    return np.concatenate(parts)
+
+
+def _cut(config: TextDataConfig, reviews: Reviews) -> dict[str, Reviews]:
     """Cuts what is not named from the training reviews: with the same share of either label, in a drawn order."""
-    ordered = read.rows(np.argsort(read.digests, order=DIGEST.names, kind="stable"))
-    sizes = _sizes(config, len(ordered.labels))
-    rows = stratified_split(ordered.labels, sizes, np.random.default_rng(config.seed))
-    return {name: ordered.rows(part) for name, part in zip(("validation", "test", "train"), rows, strict=True)}
+    sizes: dict[str, int] = {}
+    for key in ("validation", "test"):
+        if getattr(config, key):
+            continue
+        size = getattr(config, f"{key}_size")
+        sizes[key] = round(size * len(reviews) if size < 1 else size)
+        if sizes[key] < 1 or sum(sizes.values()) >= len(reviews):
+            accepted = f"from 1 to below the {len(reviews)} training reviews, with what else is cut from them"
+            raise UserError(f"data.{key}_size", accepted, size, f"Lower it, or name files with data.{key}.")
+    ordered = reviews[np.argsort(reviews["digest"], order=DIGEST.names, kind="stable")]
+    parts = stratified_split(ordered["label"], list(sizes.values()), np.random.default_rng(config.seed))
+    return {key: ordered[rows] for key, rows in zip([*sizes, "train"], parts, strict=True)}
 
 
-def _sizes(config: TextDataConfig, rows: int) -> list[int]:
-    """Reviews to cut from training for validation and for the test."""
-    sizes = []
-    for key, named, size in (
-        ("validation_size", config.validation, config.validation_size),
-        ("test_size", config.test, config.test_size),
-    ):
-        count = 0 if named else round(size * rows if size < 1 else size)
-        sizes.append(count)
-        if not named and (count < 1 or sum(sizes) >= rows):
-            accepted = f"from 1 to below the {rows} training reviews, with what else is cut from them"
-            raise UserError(f"data.{key}", accepted, size, f"Lower it, or name files with data.{key.split('_')[0]}.")
-    return sizes
+def _gather(words: IO[bytes], reviews: Reviews) -> Iterator[tuple[NDArray[np.int32], Reviews]]:
+    """Word numbers of some thousand reviews at a time; read, not mapped, which keeps memory bounded."""
+    for first in range(0, len(reviews), _GATHERED):
+        chunk = reviews[first : first + _GATHERED]
+        pairs = zip(chunk["start"].tolist(), chunk["length"].tolist(), strict=True)
+        content = b"".join(os.pread(words.fileno(), 4 * length, 4 * start) for start, length in pairs)
+        yield np.frombuffer(content, np.int32), chunk
 
 
-def _word_index(config: TextDataConfig, numbers: dict[str, int], file: int, training: _Read) -> dict[str, int]:
-    if config.vocabulary is not None:
-        return load_word_index(_find(config, "vocabulary")[0])
-    counts = np.zeros(len(numbers), np.int64)
-    for words, _, _ in _gather(file, training):
-        counts += np.bincount(words, minlength=len(counts))
-    return rank_words({word: int(count) for word, count in zip(numbers, counts, strict=True) if count})
-
-
-def _write(writer: BagsWriter, file: int, ids: Ids, split: _Read) -> None:
-    """Writes the bags of reviews: a start id, then each word's id, words without one left out."""
-    for words, lengths, labels in _gather(file, split):
-        found = ids[words]
-        review = np.repeat(np.arange(len(lengths)), lengths)[found > 0]
-        kept = np.bincount(review, minlength=len(lengths))
-        begins = np.cumsum(kept) - kept
-        writer.append(np.insert(found[found > 0], begins, START_ID), kept + 1, labels)
-
-
-def _gather(file: int, split: _Read) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]]:
-    """Words, lengths and labels of some thousand reviews at a time; read, not mapped, which keeps memory bounded."""
-    for first in range(0, len(split.labels), _GATHERED):
-        chunk = slice(first, first + _GATHERED)
-        lengths = split.lengths[chunk]
-        pairs = zip(split.starts[chunk].tolist(), lengths.tolist(), strict=True)
-        words = b"".join(os.pread(file, 4 * length, 4 * start) for start, length in pairs)
-        yield np.frombuffer(words, np.int32), lengths, split.labels[chunk]
+def _append(writer: BagsWriter, ids: NDArray[np.int32], reviews: Reviews) -> None:
+    """Writes bags of reviews: a start id, then each word's id; words without one, here 0, are left out."""
+    review = np.repeat(np.arange(len(reviews)), reviews["length"])[ids > 0]
+    kept = np.bincount(review, minlength=len(reviews))
+    writer.append(np.insert(ids[ids > 0], np.cumsum(kept) - kept, START_ID), kept + 1, reviews["label"])

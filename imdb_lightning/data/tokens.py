@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import multiprocessing
 import os
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,73 +19,58 @@ from imdb_lightning.data.vocabulary import tokenize
 
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 """16 bytes of BLAKE2b of a review and its label: among a billion reviews, two agree by chance once in 10^20 times."""
+REVIEW = np.dtype([("start", "<i8"), ("length", "<i8"), ("label", "u1"), ("digest", DIGEST)])
+"""A review whose words are `length` tokens from `start` on; its label, 0 or 1, and its digest."""
+# Reviews that go to a process at once: 3 MB of text of ordinary length.
 _CHUNK = 2048
-"""Reviews that go to a process at once: 3 MB of text of ordinary length."""
+# Chunks in flight for each process; a faster reader waits for them, which keeps memory bounded.
 _AHEAD = 4
-"""Chunks on their way for each process; a reader that is faster than they are waits."""
 
-Reviews = list[tuple[str, int]]
+Labelled = tuple[str, int]
 
 
 class Chunk(NamedTuple):
-    """Tokenized reviews.
-
-    Attributes:
-        words: the distinct ones.
-        tokens: indices into `words`, the reviews one after the other, int32 `[N]`.
-        lengths: tokens of each review, int64 `[R]`.
-        labels: uint8 `[R]`.
-        digests: of each review and its label, `DIGEST` `[R]`.
-    """
+    """Tokenized reviews: the distinct words, indices into them (int32 `[N]`), and `REVIEW` `[R]` in the same order."""
 
     words: list[str]
     tokens: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.uint8]
-    digests: NDArray[np.void]
+    reviews: NDArray[np.void]
 
 
-def tokenized(reviews: Iterable[tuple[str, int]]) -> Iterator[Chunk]:
-    """Tokenizes reviews in their order; more than one chunk by as many processes as there are CPUs.
-
-    Args:
-        reviews: texts and labels, read as they are needed.
-    """
+def tokenized(reviews: Iterable[Labelled]) -> Iterator[Chunk]:
+    """Tokenizes reviews in their order, read as they are needed; more than one chunk in as many processes as CPUs."""
     chunks = _chunks(iter(reviews))
-    first = next(chunks, [])
-    second = next(chunks, None)
+    first, second = next(chunks, []), next(chunks, None)
     if second is None:
         yield tokenize_chunk(first)
         return
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    slots = threading.Semaphore(_AHEAD * processes)
+    columns = SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f}"), TimeElapsedColumn()
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
     # Fresh processes: forking one that has started threads may hang.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool, _progress() as progress:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, progress:
         task = progress.add_task("Reading reviews", total=None)
-        waiting = _throttled(itertools.chain([first, second], chunks), slots)
-        try:
-            for chunk in pool.imap(tokenize_chunk, waiting):
-                slots.release()
-                progress.advance(task, len(chunk.labels))
-                yield chunk
-        finally:
-            # The pool cannot end while its feeder waits for a slot; more than any file has chunks left are given.
-            slots.release(processes * 1000)
+        # Lazy: a chunk is read only when it is taken from here, once the oldest of those in flight is done.
+        started = (pool.apply_async(tokenize_chunk, [chunk]) for chunk in itertools.chain([first, second], chunks))
+        running = deque(itertools.islice(started, _AHEAD * processes))
+        while running:
+            chunk = running.popleft().get()
+            running.extend(itertools.islice(started, 1))
+            progress.advance(task, len(chunk.reviews))
+            yield chunk
 
 
-def tokenize_chunk(reviews: Reviews) -> Chunk:
+def tokenize_chunk(labelled: list[Labelled]) -> Chunk:
     """What one process does."""
     words: dict[str, int] = {}
-    tokens = [[words.setdefault(word, len(words)) for word in tokenize(text)] for text, _ in reviews]
-    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    digests = b"".join(digest(text, label) for text, label in reviews)
-    return Chunk(
-        words=list(words),
-        tokens=np.fromiter(itertools.chain.from_iterable(tokens), np.int32, int(lengths.sum())),
-        lengths=lengths,
-        labels=np.array([label for _, label in reviews], np.uint8),
-        digests=np.frombuffer(digests, DIGEST),
-    )
+    tokens = [[words.setdefault(word, len(words)) for word in tokenize(text)] for text, _ in labelled]
+    reviews = np.zeros(len(labelled), REVIEW)
+    reviews["length"] = lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    reviews["start"] = np.cumsum(lengths) - lengths
+    reviews["label"] = [label for _, label in labelled]
+    reviews["digest"] = np.frombuffer(b"".join(digest(text, label) for text, label in labelled), DIGEST)
+    flat = np.fromiter(itertools.chain.from_iterable(tokens), np.int32, int(lengths.sum()))
+    return Chunk(list(words), flat, reviews)
 
 
 def digest(text: str, label: int) -> bytes:
@@ -93,17 +78,6 @@ def digest(text: str, label: int) -> bytes:
     return hashlib.blake2b(f"{label}{text}".encode(), digest_size=16).digest()
 
 
-def _chunks(reviews: Iterator[tuple[str, int]]) -> Iterator[Reviews]:
+def _chunks(reviews: Iterator[Labelled]) -> Iterator[list[Labelled]]:
     while chunk := list(itertools.islice(reviews, _CHUNK)):
         yield chunk
-
-
-def _throttled(chunks: Iterator[Reviews], slots: threading.Semaphore) -> Iterator[Reviews]:
-    for chunk in chunks:
-        slots.acquire()
-        yield chunk
-
-
-def _progress() -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f}"), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

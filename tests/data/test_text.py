@@ -143,7 +143,9 @@ def test_chunks_of_processes_are_those_of_one() -> None:
     whole = tokenize_chunk(rows)
     assert len(chunks) == 3
     assert [chunk.words[token] for chunk in chunks for token in chunk.tokens] == [whole.words[t] for t in whole.tokens]
-    np.testing.assert_array_equal(np.concatenate([chunk.digests for chunk in chunks]), whole.digests)
+    np.testing.assert_array_equal(
+        np.concatenate([chunk.reviews["digest"] for chunk in chunks]), whole.reviews["digest"]
+    )
 
 
 def test_reader_that_fails_fails_loudly() -> None:
