@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from imdb_lightning.data.bags import Bags, open_bags
 from imdb_lightning.data.vocabulary import WordIndex
 
-DEVELOPMENT = "development"
-TEST = "test"
-"""Names of the two written splits; validation reviews come first in `development`, training reviews follow."""
+# Names of the two written splits. Validation reviews come first in `development`, training reviews follow, so that how
+# many are trained on does not change what is written.
+DEVELOPMENT, TEST = "development", "test"
 
-TextsOf = Callable[[list[int]], "list[str | None]"]
-"""Raw texts of rows; None where a text is no longer to be had."""
+# Raw texts of rows; None for a text that is no longer available.
+TextsOf = Callable[[list[int]], list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,10 @@ class Splits:
     """Reviews, ready to train on.
 
     Attributes:
-        train: what the weights are fitted to.
-        validation: what tells when to stop.
-        test: what is reported.
-        word_index: word to rank; None: raw text cannot be predicted.
+        word_index: word to rank; without it, raw text cannot be predicted.
         source: names the reviews in results.
-        sha256: of the file they are from; None: they were generated.
-        prepared: key of the cache's folder that holds them.
+        sha256: of the file, or of own reviews' digests; None if the reviews were generated.
+        prepared: key of the folder of the cache that holds them.
         test_texts: gives the raw text of test rows; None if only bags are left.
     """
 
@@ -48,17 +45,15 @@ class Splits:
 def stratified_split(
     labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Rows of parts that have the same share of either label each, in a drawn order.
+    """Rows of parts with the same share of either label (`[R]` of 0 and 1) each, in a drawn order.
 
-    Args:
-        labels: `[R]` of 0 and 1.
-        sizes: of each part but the last, which takes the rest.
-        rng: draws the rows.
+    `sizes` are those of all parts but the last, which takes the rest.
     """
     parts: list[list[NDArray[np.int64]]] = [[] for _ in range(len(sizes) + 1)]
     for label in (0, 1):
         rows = rng.permutation(np.flatnonzero(labels == label))
         share = len(rows) / max(len(labels), 1)
+        # Rounding the sums of sizes, not the sizes, keeps errors from adding up over the parts.
         cuts = [round(int(size) * share) for size in np.cumsum(sizes)]
         for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
             part.append(chosen)
@@ -70,31 +65,16 @@ def open_splits(
     validation_size: int,
     train_size: int | None,
     *,
-    word_index: WordIndex | None,
     source: str,
     sha256: str | None,
+    word_index: WordIndex | None,
     test_texts: TextsOf | None = None,
 ) -> Splits:
-    """Maps a prepared folder and cuts its development reviews.
+    """Maps a prepared folder: the first development reviews validate, the next `train_size`, or all others, train.
 
-    Args:
-        folder: holds the written splits `development` and `test`.
-        validation_size: the first so many development reviews validate.
-        train_size: of the others, the first so many train; None: all.
-        word_index: see `Splits`, as for the two others.
-        source: see `Splits`.
-        sha256: see `Splits`.
-        test_texts: see `Splits`.
+    `source` and the arguments after it are the fields of `Splits`.
     """
-    development = open_bags(folder, DEVELOPMENT)
+    development, test = open_bags(folder, DEVELOPMENT), open_bags(folder, TEST)
     stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
-    return Splits(
-        train=development.part(validation_size, stop),
-        validation=development.part(0, validation_size),
-        test=open_bags(folder, TEST),
-        word_index=word_index,
-        source=source,
-        sha256=sha256,
-        prepared=folder.name,
-        test_texts=test_texts,
-    )
+    train, validation = development.part(validation_size, stop), development.part(0, validation_size)
+    return Splits(train, validation, test, word_index, source, sha256, folder.name, test_texts)
