@@ -1,8 +1,7 @@
-"""Words and their ids: the one tokenizer, the word index, and the way back.
+"""Words and their ids: the tokenizer and the word index.
 
-A word index maps each word to its rank by frequency, from 1. As in Keras, a word's id is its rank + 3 and ids
-0 to 2 are reserved; a rank too rare for the network's input becomes id 2, and a word outside the index is
-dropped.
+A word index maps each word to its rank by frequency, from 1. As in Keras, a word's id is its rank + 3 and ids 0 to 2
+are reserved; a rank too rare for the network's input becomes id 2, and a word outside the index is dropped.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
 
-START_ID = 1
-RARE_ID = 2
+START_ID, RARE_ID = 1, 2
 INDEX_FROM = 3
 """Offset from a word's rank to its id, Keras's `index_from`; the first word has id 4."""
 MAX_RANK = 2**31 - 4
@@ -56,7 +54,8 @@ def learn(reviews: Iterable[list[str]]) -> dict[str, int]:
 
 
 def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
-    """Ranks words by how often they were counted; equally frequent ones by the alphabet."""
+    """Ranks words by their counts; equally frequent ones by the alphabet."""
+    # A tie must not be left to the order of counting: ids would depend on the order of the reviews.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {word: rank for rank, (word, _) in enumerate(ordered, start=1)}
 
@@ -81,12 +80,7 @@ def word_ids(word_index: WordIndex, num_words: int) -> dict[str, int]:
 def encode(reviews: Iterable[list[str]], ids: Mapping[str, int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Ids of tokenized reviews, as in `imdb.npz`: a start id, then the words; words without an id are dropped.
 
-    Args:
-        reviews: their words.
-        ids: each word's, see `word_ids`.
-
-    Returns:
-        The reviews' ids one after the other, int32 `[N]`, and how many each has, int64 `[R]`.
+    The reviews' ids are one after the other, int32 `[N]`; with them comes how many each review has, int64 `[R]`.
 
     Example:
         >>> encode([["the", "best"], []], {"the": 4})
@@ -97,17 +91,6 @@ def encode(reviews: Iterable[list[str]], ids: Mapping[str, int]) -> tuple[NDArra
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     flat = itertools.chain.from_iterable(encoded)
     return np.fromiter(flat, np.int32, int(lengths.sum())), lengths
-
-
-def decode(ids: Iterable[int], word_index: WordIndex) -> str:
-    """The words of ids, `?` for reserved ones, as the notebook prints a review.
-
-    Example:
-        >>> decode([1, 4, 2, 5], {"the": 1, "film": 2})
-        '? the ? film'
-    """
-    words = {rank + INDEX_FROM: word for word, rank in word_index.items()}
-    return " ".join(words.get(int(i), "?") for i in ids)
 
 
 def load_word_index(path: Path) -> dict[str, int]:

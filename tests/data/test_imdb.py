@@ -17,7 +17,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.npz import read_split
 from imdb_lightning.data.packaged import find_file, read_reviews
-from imdb_lightning.data.vocabulary import decode, encode, load_word_index, tokenize, word_ids
+from imdb_lightning.data.vocabulary import encode, load_word_index, tokenize, word_ids
 from tests import oracle
 
 NUM_WORDS = 1000
@@ -65,7 +65,8 @@ def test_real_reviews_are_the_published_ones(real_npz: Path, cache: Path) -> Non
     assert (ranks[:8] + 3).tolist() == [14, 22, 16, 43, 530, 973, 1622, 1385]
     assert (lengths + 1).mean() == pytest.approx(238.71364)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (15_000, 10_000, 25_000)
-    assert decode([1, *(ranks[:5] + 3)], splits.word_index) == "? this film was just brilliant"
+    words = {rank: word for word, rank in splits.word_index.items()}
+    assert [words[rank] for rank in ranks[:5].tolist()] == ["this", "film", "was", "just", "brilliant"]
 
 
 def test_tokenizer_gives_back_the_real_ids_from_raw_reviews(real_npz: Path) -> None:
