@@ -29,14 +29,9 @@ _Values = tuple[list[Any], str]
 
 
 class Row(NamedTuple):
-    """A review, or what is wrong with it.
+    """A review with its label as it is written, or a problem, why it cannot be used; a usable row's is empty.
 
-    Attributes:
-        file: path of its file or folder.
-        number: of the row, from 1, a header not counted; in a folder, of the file.
-        text: the review.
-        label: as it is written; None without a label.
-        problem: why the row cannot be used; empty if it can.
+    Rows are numbered from 1, without a header and blank lines of CSV and JSON Lines; those of a folder are its files.
     """
 
     file: Path
@@ -55,11 +50,10 @@ def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
     found: list[Path] = []
     for name in [named] if isinstance(named, str) else named or []:
         # The module, since a pattern may be absolute, which `Path.glob` refuses.
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-        paths = [Path(name)] if Path(name).exists() else [Path(match) for match in matches]
-        if not paths:
+        matches = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+        if not matches:
             raise UserError(key, "an existing file or folder, or a glob that matches one", repr(name), "Mend the path.")
-        found += paths
+        found += map(Path, matches)
     return found
 
 
@@ -70,7 +64,7 @@ def _open(path: Path) -> BinaryIO:
 def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[_Values]:
     # A review may be longer than the 131,072 characters that Python allows a field by default.
     csv.field_size_limit(sys.maxsize)
-    # Bytes that are not UTF-8 become surrogates and so stay in their row, where `_problem` finds them.
+    # Bytes that are not UTF-8 become surrogates and so stay in their row, where `read_rows` finds them.
     with io.TextIOWrapper(_open(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = _parse_delimited(file, delimiter)
         header, _ = next(rows, ([], ""))
@@ -101,11 +95,11 @@ def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
         for line in filter(bytes.strip, file):
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield [], NOT_UTF8 if isinstance(error, UnicodeDecodeError) else "no JSON"
                 continue
             if isinstance(record, dict) and isinstance(record.get(columns[0]), str):
-                yield [record[columns[0]], *(_plain(record.get(column)) for column in columns[1:])], ""
+                yield [record.get(column) for column in columns], ""
             else:
                 yield [], f"no text under {columns[0]!r}"
 
@@ -119,8 +113,8 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
         file = parquet.ParquetFile(path)
         _check_columns(path, columns, file.schema_arrow.names)
         for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
-            for text, *labels in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                yield [text, *map(_plain, labels)], ""
+            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                yield list(values), ""
     except ArrowException as error:
         raise UserError(path, "a Parquet file", " ".join(str(error).split()), "Write it again.") from error
 
@@ -150,13 +144,6 @@ def _check_columns(path: Path, columns: Sequence[str], present: Sequence[str]) -
             raise UserError(key, f"one of the columns of {path}: " + ", ".join(present), repr(column), remedy)
 
 
-def _plain(value: Any) -> str | None:
-    """A label as text: 1, 1.0, true and "1" are the same."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(int(value)) if isinstance(value, bool | int | float) and value in (0, 1) else str(value)
-
-
 _FORMATS: dict[str, Callable[[Path, Sequence[str]], Iterator[_Values]]] = {
     ".csv": _read_delimited,
     ".tsv": partial(_read_delimited, delimiter="\t"),
@@ -182,18 +169,19 @@ def read_rows(path: Path, text_column: str, label_column: str | None) -> Iterato
         raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
     columns = [text_column] if label_column is None else [text_column, label_column]
     for number, (values, problem) in enumerate(read(path, columns), start=1):
-        text, label, *_ = *values, None, None
-        yield Row(path, number, text or "", label, problem or _problem(text))
-
-
-def _problem(text: str | None) -> str:
-    if not text:
-        return NO_TEXT
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return NOT_UTF8
-    return ""
+        value, label = [*values, None, None][:2]
+        # A column of a Parquet file may hold numbers or bytes.
+        text = value if isinstance(value, str) else ""
+        if not text:
+            problem = problem or NO_TEXT
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            problem = NOT_UTF8
+        # 1, 1.0, true and "1" are the same label.
+        if isinstance(label, bool | int | float) and label in (0, 1):
+            label = int(label)
+        yield Row(path, number, text, None if label is None else str(label), problem)
 
 
 def labelled_rows(

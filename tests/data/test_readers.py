@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +91,29 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         ("r.jsonl", 4, "not UTF-8"),
     ]  # fmt: skip
     assert describe(bad).startswith(f"7 bad rows ({delimited}, row 2: no text; ")
+
+
+def test_column_without_text_gives_rows_without_text(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": [1, 2], "label": [0, 1]}), tmp_path / "r.parquet")
+    rows = read_rows(tmp_path / "r.parquet", "text", "label")
+    assert [(row.text, row.label, row.problem) for row in rows] == [("", "0", "no text"), ("", "1", "no text")]
+
+
+def test_json_too_deep_to_be_read_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text("[" * 100_000 + '\n{"text": "fine", "label": 1}\n')
+    assert [row.problem for row in read_rows(tmp_path / "r.jsonl", "text", "label")] == ["no JSON", ""]
+
+
+def test_limit_of_fields_is_raised_only_where_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("text,label\n" + "x" * 200_000 + ",1\n")
+    program = (
+        "import csv, pathlib, sys; before = csv.field_size_limit(); from imdb_lightning.data import readers;"
+        "assert csv.field_size_limit() == before;"
+        "print([len(row.text) for row in readers.read_rows(pathlib.Path(sys.argv[1]), 'text', 'label')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert done.stdout == "[200000]\n"
 
 
 @pytest.mark.parametrize(
