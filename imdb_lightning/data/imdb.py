@@ -19,7 +19,7 @@ from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
 from imdb_lightning.data.npz import count_reviews, read_split
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     except DownloadFailedError as error:
         text = "No word index: the trained network will not predict raw text. Name one with data.word_index=FILE. (%s)"
         log.warning(text, error)
-    return open_splits(folder, config.validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
+    return Splits(folder, config.validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
 
 
 def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:

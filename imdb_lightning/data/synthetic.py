@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from imdb_lightning.config.data import SyntheticDataConfig
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks
 
 CHUNK_REVIEWS = 10_000
@@ -24,8 +24,7 @@ QUANTILES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 LENGTHS = (10, 43, 65, 92, 129, 177, 290, 466, 609, 925, 2493)
 # Zipf's exponent and Mandelbrot's shift, and the standard deviation of the words' leanings: chosen so that bags
 # have the real ones' mean size (132 ids) and `shallow_relu_bce` gets close to its accuracy on real reviews.
-EXPONENT, SHIFT = 1.2, 3.3
-LEANING = 0.14
+EXPONENT, SHIFT, LEANING = 1.2, 3.3, 0.14
 VERSION = 1
 
 
@@ -42,36 +41,26 @@ def load_synthetic(cache: Path, config: SyntheticDataConfig) -> Splits:
 
     folder = prepared(cache, f"synthetic-v{VERSION}-{reviews}-{test_size}-{num_words}-{seed}", build)
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
-    return open_splits(
-        folder, config.validation_size, config.train_size, word_index=index, source="synthetic", sha256=None
-    )
+    return Splits(folder, config.validation_size, config.train_size, source="synthetic", sha256=None, word_index=index)
 
 
 def generate(
     count: int, num_words: int, seed: int, stream: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Draws `count` reviews.
-
-    Returns:
-        ids int32 `[N]` in the order of the text, lengths int64 `[count]`, labels uint8 `[count]`.
-    """
+    """Draws reviews: ids int32 `[N]` in the order of the text, lengths int64 `[count]`, labels uint8 `[count]`."""
+    # Each chunk has a generator of its own, so that what is drawn does not depend on the chunks before it.
     rng = np.random.default_rng([seed, *stream])
     labels = rng.integers(0, 2, count, dtype=np.uint8)
     lengths = np.exp(np.interp(rng.random(count), QUANTILES, np.log(LENGTHS))).astype(np.int64)
     label_of_word = np.repeat(labels, lengths)
     positions = rng.random(len(label_of_word))
     ranks = np.empty(len(label_of_word), np.int32)
-    for label, cumulated in enumerate(_word_distributions(seed)):
-        chosen = label_of_word == label
-        ranks[chosen] = np.searchsorted(cumulated, positions[chosen]) + 1
-    ids = ids_from_ranks(np.minimum(ranks, WORDS), num_words)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return np.insert(ids, starts, START_ID), lengths + 1, labels
-
-
-def _word_distributions(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cumulated word probabilities of negative and of positive reviews, float64 `[WORDS]` each."""
+    # How words lean depends on the seed alone: it is the same in all chunks and in both splits.
     leaning = np.random.default_rng(seed).normal(0.0, LEANING, WORDS)
     zipf = (np.arange(1, WORDS + 1) + SHIFT) ** -EXPONENT
-    negative, positive = (np.cumsum(zipf * np.exp(sign * leaning)) for sign in (-1, 1))
-    return negative / negative[-1], positive / positive[-1]
+    for label, sign in ((0, -1), (1, 1)):
+        cumulated = np.cumsum(zipf * np.exp(sign * leaning))
+        chosen = label_of_word == label
+        ranks[chosen] = np.searchsorted(cumulated / cumulated[-1], positions[chosen]) + 1
+    ids = ids_from_ranks(np.minimum(ranks, WORDS), num_words)
+    return np.insert(ids, np.cumsum(lengths) - lengths, START_ID), lengths + 1, labels

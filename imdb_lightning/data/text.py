@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -31,31 +31,23 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, open_splits, stratified_split
-from imdb_lightning.data.tokens import DIGEST, digest, tokenized
+from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
+from imdb_lightning.data.tokens import DIGEST, Reviews, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
 
 log = logging.getLogger(__name__)
 VERSION = 1
-_FILES = ("train", "validation", "test", "vocabulary")
 # Settings that the prepared bags do not depend on.
 _SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
 _INDEX, _ABOUT, _TEST_DIGESTS = "word_index.json", "about.json", "test_digests.npy"
 # Reviews whose bags are written at once.
 _GATHERED = 4096
 
-# `tokens.REVIEW`, `[R]`; here, `start` counts from the beginning of the file of words.
-Reviews = NDArray[np.void]
 
-
-def check_text(config: TextDataConfig) -> None:
-    """Refuses files that are not there.
-
-    Raises:
-        UserError: one is not.
-    """
-    for key in _FILES:
-        _find(config, key)
+def find_named(config: TextDataConfig) -> dict[str, list[Path]]:
+    """The files and folders that the settings name, for each of these keys; see `find_files`."""
+    keys = ("train", "validation", "test", "vocabulary")
+    return {key: find_files(f"data.{key}", getattr(config, key)) for key in keys}
 
 
 def load_text(cache: Path, config: TextDataConfig) -> Splits:
@@ -65,27 +57,26 @@ def load_text(cache: Path, config: TextDataConfig) -> Splits:
         UserError: a file cannot be read, a row cannot be used, or there are too few reviews to cut.
     """
     settings = {key: value for key, value in asdict(config).items() if key not in _SAME_BAGS}
-    groups = [sorted(path.rglob("*.txt")) if path.is_dir() else [path] for key in _FILES for path in _find(config, key)]
+    named = find_named(config)
+    paths = itertools.chain.from_iterable(named.values())
+    groups = (sorted(path.rglob("*.txt")) if path.is_dir() else [path] for path in paths)
     # Names, sizes and times of change: reading gigabytes at every start would take longer than training.
     prints = [
         [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in group if file.exists()]
         for group in groups
     ]
     key = hashlib.sha256(repr((settings, prints)).encode()).hexdigest()[:24]
-    folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(config, new))
+    folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(config, named, new))
     about = json.loads((folder / _ABOUT).read_text())
-    return open_splits(
+    return Splits(
         folder, about["validation"], config.train_size,
-        source=", ".join(path.name for path in _find(config, "train")), sha256=about["sha256"],
+        source=", ".join(path.name for path in named["train"]), sha256=about["sha256"],
         word_index=load_word_index(folder / _INDEX), test_texts=partial(test_texts, folder),
     )  # fmt: skip
 
 
 def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
-    """Raw texts of test rows, found again by their digests in the files that the prepared folder names.
-
-    None where the files are gone or hold other reviews by now.
-    """
+    """Raw texts of test rows, found again in their files by digest; None where those are gone or hold other reviews."""
     about = json.loads((folder / _ABOUT).read_text())
     digests = [row.tobytes() for row in np.load(folder / _TEST_DIGESTS)[rows]]
     found: dict[bytes, str] = {}
@@ -98,44 +89,28 @@ def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
     return [found.get(key) for key in digests]
 
 
-def _find(config: TextDataConfig, key: str) -> list[Path]:
-    """The files and folders that `data.KEY` names."""
-    return find_files(f"data.{key}", getattr(config, key))
-
-
-def _build(config: TextDataConfig, folder: Path) -> None:
+def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -> None:
     numbers: dict[str, int] = {}
-    bad: list[Row] = []
-    named = {key: _find(config, key) for key in ("train", "validation", "test")}
     # In the cache, since the system's folder for temporary files may be too small, or be memory.
     with tempfile.TemporaryFile(dir=folder) as words:
-        read = {key: _read(config, paths, words, numbers, bad) for key, paths in named.items() if paths}
-        if bad and config.on_bad_row == "skip":
-            log.warning("Skipped %s", describe(bad))
-        elif bad:
-            accepted = "rows with a text and a label 0, 1, " + " or ".join(config.labels)
-            remedy = "Mend them, or go on without them: data.on_bad_row=skip."
-            raise UserError("data.train", accepted, describe(bad), remedy)
-        for key, reviews in read.items():
-            if not len(reviews):
-                files = ", ".join(map(str, named[key]))
-                accepted = "files with at least one labelled review"
-                raise UserError(f"data.{key}", accepted, f"none in {files}", "Name others.")
+        read = _read(config, named, words, numbers)
         splits = read | _cut(config, read["train"])
-        if config.vocabulary is None:
+        if named["vocabulary"]:
+            index = load_word_index(named["vocabulary"][0])
+        else:
             counts = np.zeros(len(numbers), np.int64)
             for tokens, _ in _gather(words, splits["train"]):
                 counts += np.bincount(tokens, minlength=len(counts))
             index = rank_words({word: int(count) for word, count in zip(numbers, counts, strict=True) if count})
-        else:
-            index = load_word_index(_find(config, "vocabulary")[0])
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         known = word_ids(index, config.num_words)
-        ids = np.array([known.get(word, 0) for word in numbers], np.int32)
-        for name, keys in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
+        # A word without an id is left out by giving it the start id, which every bag, being a set, holds once anyway.
+        ids = np.array([known.get(word, START_ID) for word in numbers], np.int32)
+        for name, parts in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
             with BagsWriter(folder, name, config.num_words) as writer:
-                for tokens, reviews in itertools.chain(*(_gather(words, splits[key]) for key in keys)):
-                    _append(writer, ids[tokens], reviews)
+                for tokens, reviews in itertools.chain(*(_gather(words, splits[part]) for part in parts)):
+                    starts, lengths = np.cumsum(reviews["length"]) - reviews["length"], reviews["length"] + 1
+                    writer.append(np.insert(ids[tokens], starts, START_ID), lengths, reviews["label"])
     np.save(folder / _TEST_DIGESTS, splits["test"]["digest"])
     content = hashlib.sha256()
     for reviews in read.values():
@@ -150,24 +125,38 @@ def _build(config: TextDataConfig, folder: Path) -> None:
 
 
 def _read(
-    config: TextDataConfig, paths: Sequence[Path], words: IO[bytes], numbers: dict[str, int], bad: list[Row]
-) -> Reviews:
-    """Reads a split; its words, by their `numbers` in the order in which they were first seen, go to the file."""
-    parts = []
-    for chunk in tokenized(labelled_rows(paths, config.text_column, config.label_column, config.labels, bad)):
-        chunk.reviews["start"] += words.tell() // 4
-        number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)
-        number_of[chunk.tokens].tofile(words)
-        parts.append(chunk.reviews)
-    return np.concatenate(parts)
+    config: TextDataConfig, named: dict[str, list[Path]], words: IO[bytes], numbers: dict[str, int]
+) -> dict[str, Reviews]:
+    """Reads the named splits; their words go to the file, as `numbers` in the order in which they were first seen."""
+    read: dict[str, Reviews] = {}
+    bad: list[Row] = []
+    for key in (key for key in ("train", "validation", "test") if named[key]):
+        parts = []
+        for chunk in tokenized(labelled_rows(named[key], config.text_column, config.label_column, config.labels, bad)):
+            # From here on, starts count from the beginning of the file, not of the chunk.
+            chunk.reviews["start"] += words.tell() // 4
+            number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)
+            number_of[chunk.tokens].tofile(words)
+            parts.append(chunk.reviews)
+        read[key] = np.concatenate(parts)
+    # Once all files are read, so that one message names the bad rows of all.
+    if bad and config.on_bad_row == "skip":
+        log.warning("Skipped %s", describe(bad))
+    elif bad:
+        accepted = "rows with a text and a label 0, 1, " + " or ".join(config.labels)
+        remedy = "Mend them, or go on without them: data.on_bad_row=skip."
+        raise UserError("data.train", accepted, describe(bad), remedy)
+    for key, reviews in read.items():
+        if not len(reviews):
+            accepted, files = "files with at least one labelled review", ", ".join(map(str, named[key]))
+            raise UserError(f"data.{key}", accepted, f"none in {files}", "Name others.")
+    return read
 
 
 def _cut(config: TextDataConfig, reviews: Reviews) -> dict[str, Reviews]:
     """Cuts what is not named from the training reviews: with the same share of either label, in a drawn order."""
     sizes: dict[str, int] = {}
-    for key in ("validation", "test"):
-        if getattr(config, key):
-            continue
+    for key in (key for key in ("validation", "test") if not getattr(config, key)):
         size = getattr(config, f"{key}_size")
         sizes[key] = round(size * len(reviews) if size < 1 else size)
         if sizes[key] < 1 or sum(sizes.values()) >= len(reviews):
@@ -185,10 +174,3 @@ def _gather(words: IO[bytes], reviews: Reviews) -> Iterator[tuple[NDArray[np.int
         pairs = zip(chunk["start"].tolist(), chunk["length"].tolist(), strict=True)
         content = b"".join(os.pread(words.fileno(), 4 * length, 4 * start) for start, length in pairs)
         yield np.frombuffer(content, np.int32), chunk
-
-
-def _append(writer: BagsWriter, ids: NDArray[np.int32], reviews: Reviews) -> None:
-    """Writes bags of reviews: a start id, then each word's id; words without one, here 0, are left out."""
-    review = np.repeat(np.arange(len(reviews)), reviews["length"])[ids > 0]
-    kept = np.bincount(review, minlength=len(reviews))
-    writer.append(np.insert(ids[ids > 0], np.cumsum(kept) - kept, START_ID), kept + 1, reviews["label"])

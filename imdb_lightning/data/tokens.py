@@ -20,13 +20,14 @@ from imdb_lightning.data.vocabulary import tokenize
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 """16 bytes of BLAKE2b of a review and its label: among a billion reviews, two agree by chance once in 10^20 times."""
 REVIEW = np.dtype([("start", "<i8"), ("length", "<i8"), ("label", "u1"), ("digest", DIGEST)])
-"""A review whose words are `length` tokens from `start` on; its label, 0 or 1, and its digest."""
+"""A review whose words are `length` tokens from `start` on, its label, 0 or 1, and its digest; `Reviews` are `[R]`."""
+Reviews = NDArray[np.void]
+Labelled = tuple[str, int]
+
 # Reviews that go to a process at once: 3 MB of text of ordinary length.
 _CHUNK = 2048
 # Chunks in flight for each process; a faster reader waits for them, which keeps memory bounded.
 _AHEAD = 4
-
-Labelled = tuple[str, int]
 
 
 class Chunk(NamedTuple):
@@ -34,7 +35,7 @@ class Chunk(NamedTuple):
 
     words: list[str]
     tokens: NDArray[np.int32]
-    reviews: NDArray[np.void]
+    reviews: Reviews
 
 
 def tokenized(reviews: Iterable[Labelled]) -> Iterator[Chunk]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import random
 from collections import Counter
@@ -155,3 +156,9 @@ def test_reader_that_fails_fails_loudly() -> None:
 
     with pytest.raises(UserError, match="file: expected rows"):
         list(tokenized(rows()))
+
+
+def test_chunks_can_be_given_up_before_the_last() -> None:
+    chunks = tokenized(itertools.repeat(("a film", 1)))
+    assert len(next(chunks).reviews) == 2048
+    chunks.close()
