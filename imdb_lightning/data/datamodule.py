@@ -13,22 +13,14 @@ from imdb_lightning.data.sampling import BatchLoader, EpochOrder
 from imdb_lightning.data.sources import load_reviews
 from imdb_lightning.data.splits import Splits
 
+# An evaluation batch is this many times `batch_size`: less of Lightning's overhead, 21 MB more when dense.
 EVALUATION_BATCH_FACTOR = 4
-"""An evaluation batch is this many times `batch_size`: less of Lightning's overhead, 21 MB more when dense."""
 
 
 class ReviewDataModule(pl.LightningDataModule):
-    """Batches of labelled bags, as `data.sampling.Batch`.
+    """Batches of labelled bags, as `data.sampling.Batch`; `seed` is that of the training order."""
 
-    Args:
-        config: which reviews.
-        seed: of the training order.
-
-    Attributes:
-        config: which reviews.
-        splits: the reviews, after `setup`.
-    """
-
+    # There after `setup`.
     splits: Splits
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
@@ -36,36 +28,32 @@ class ReviewDataModule(pl.LightningDataModule):
         self.config, self.seed = config, seed
 
     def prepare_data(self) -> None:
-        """Builds what the cache lacks, on one process of each machine; Lightning asks before each fit and test."""
+        """Builds what the cache lacks; Lightning calls it on one process of each machine, before each fit and test."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Maps the splits, once.
-
-        Raises:
-            UserError: the reviews are not to be had, or cannot be used.
-        """
+        """Maps the splits, once; see `load_reviews`."""
+        # Lightning calls this before each fit and test, too; opening the splits checks their bytes each time.
         if not hasattr(self, "splits"):
             self.splits = load_reviews(self.config)
 
     def train_dataloader(self) -> BatchLoader:
         """Training batches in an order of their own each epoch."""
-        order = EpochOrder(len(self.splits.train), self.seed)
-        return self._loader(self.splits.train, self.config.batch_size, order)
+        return self._loader(self.splits.train, EpochOrder(len(self.splits.train), self.seed))
 
     def val_dataloader(self) -> BatchLoader:
         """Validation batches in order."""
-        return self._loader(self.splits.validation, EVALUATION_BATCH_FACTOR * self.config.batch_size)
+        return self._loader(self.splits.validation)
 
     def test_dataloader(self) -> BatchLoader:
         """Test batches in order."""
-        return self._loader(self.splits.test, EVALUATION_BATCH_FACTOR * self.config.batch_size)
+        return self._loader(self.splits.test)
 
-    def predict_dataloader(self) -> BatchLoader:
-        """The test batches."""
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader
 
-    def _loader(self, bags: Bags, batch_size: int, order: EpochOrder | None = None) -> BatchLoader:
+    def _loader(self, bags: Bags, order: EpochOrder | None = None) -> BatchLoader:
+        batch_size = self.config.batch_size if order is not None else EVALUATION_BATCH_FACTOR * self.config.batch_size
+        # Without a trainer, as when a user looks at batches, there is one process.
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return BatchLoader(bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size)
 
@@ -73,10 +61,8 @@ class ReviewDataModule(pl.LightningDataModule):
 class IMDBDataModule(ReviewDataModule):
     """Keras's IMDB reviews: 25,000 for training and validation, 25,000 for the test.
 
-    Args:
-        path: a local `imdb.npz`; None: the cache, then the download.
-        seed: of the training order.
-        settings: any other field of `IMDBDataConfig`: `num_words`, `validation_size`, `batch_size`, `cache_dir`, ...
+    `path` is a local `imdb.npz`; None: the cache, then the download. `settings` are any other fields of
+    `IMDBDataConfig`: `num_words`, `validation_size`, `batch_size`, `cache_dir`, ...
 
     Raises:
         UserError: a value is out of its range.
@@ -87,20 +73,13 @@ class IMDBDataModule(ReviewDataModule):
 
 
 class TextDataModule(ReviewDataModule):
-    """Own labelled reviews, from files.
+    """Own labelled reviews, from files, as in `TextDataModule("a.csv", labels=["ham", "spam"], num_words=20_000)`.
 
-    Args:
-        train: a file, a folder with `pos` and `neg`, a glob, or a list of them.
-        seed: of the training order.
-        settings: any other field of `TextDataConfig`: `test`, `text_column`, `label_column`, `labels`, ...
+    `train` is a file, a folder with `pos` and `neg`, a glob, or a list of them. `settings` are any other fields of
+    `TextDataConfig`: `test`, `text_column`, `label_column`, ...
 
     Raises:
         UserError: a value is out of its range.
-
-    Example:
-        ```python
-        TextDataModule("reviews.csv", labels=["ham", "spam"], text_column="message", num_words=20_000)
-        ```
     """
 
     def __init__(self, train: str | Path | list[str], *, seed: int = 0, **settings: Any) -> None:

@@ -10,6 +10,7 @@ process could hand over a batch for less than it costs to make one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +25,6 @@ class EpochOrder:
     """A permutation of the training rows for each epoch.
 
     Lightning finds it as the loader's `sampler` and tells it the epoch, as it does with a `DistributedSampler`.
-
-    Args:
-        rows: how many there are.
-        seed: of the run.
     """
 
     def __init__(self, rows: int, seed: int) -> None:
@@ -59,42 +56,34 @@ class Batch(NamedTuple):
     offsets: Tensor | None
 
 
+@dataclass(eq=False)
 class BatchLoader:
     """This process's parts of an epoch's batches, as `Batch` tuples of CPU tensors.
 
-    Args:
-        bags: the split.
+    Attributes:
         batch_size: reviews in a global batch; the last one is what is left.
-        num_words: `V`.
-        layout: `sparse` or `dense`.
         sampler: the order of training; None: rows in their order.
-        rank: which part is ours.
-        world_size: into how many parts a batch is cut.
+        rank: which of the `world_size` parts of each batch is this process's.
     """
 
-    # Lightning asks any loader with a sampler for this, too; like a DataLoader's when it is given whole batches.
+    bags: Bags
+    batch_size: int
+    num_words: int
+    layout: str
+    sampler: EpochOrder | None = None
+    rank: int = 0
+    world_size: int = 1
+    # Lightning looks for this on any loader with a sampler; None is what a DataLoader of whole batches has.
     batch_sampler = None
-
-    def __init__(
-        self,
-        bags: Bags,
-        batch_size: int,
-        num_words: int,
-        layout: str,
-        sampler: EpochOrder | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.bags, self.batch_size, self.num_words, self.layout = bags, batch_size, num_words, layout
-        self.sampler, self.rank, self.world_size = sampler, rank, world_size
-        self._given = self._skip = 0
+    # Batches of this epoch that were yielded, and those that the next iteration leaves out.
+    _yielded = _skip = 0
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch have been given out; Lightning keeps it in the checkpoint."""
-        return {"given": self._given}
+        """How many batches of the epoch have been yielded; Lightning keeps it in the checkpoint."""
+        return {"given": self._yielded}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """The next iteration, and only that, leaves these batches out; Lightning asks for it within an epoch."""
+        """The next iteration, and only that, leaves these batches out; Lightning calls this to resume in an epoch."""
         self._skip = state_dict["given"]
 
     def __len__(self) -> int:
@@ -102,23 +91,20 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         order = None if self.sampler is None else self.sampler.permutation()
-        self._given, self._skip = self._skip, 0
-        for begin in range(self._given * self.batch_size, len(self.bags), self.batch_size):
+        self._yielded, self._skip = self._skip, 0
+        for begin in range(self._yielded * self.batch_size, len(self.bags), self.batch_size):
             size = min(self.batch_size, len(self.bags) - begin)
+            # Parts differ by at most one review; in a batch smaller than the number of processes, some are empty.
             start = begin + size * self.rank // self.world_size
             stop = begin + size * (self.rank + 1) // self.world_size
-            if order is None:
-                ids, offsets = self.bags.span(start, stop)
-                labels = self.bags.labels[start:stop]
+            rows = slice(start, stop) if order is None else order[start:stop]
+            # Neighbouring rows share memory with the bags; rows of a permutation are copied.
+            ids, offsets = self.bags.span(start, stop) if isinstance(rows, slice) else self.bags.take(rows)
+            labels = self.bags.labels[rows]
+            # Counted before the batch is used: a run resumed from a checkpoint after its step must not see it again.
+            self._yielded += 1
+            target, scale = torch.from_numpy(labels.astype(np.float32)), torch.tensor(self.world_size / size)
+            if self.layout == "dense":
+                yield Batch(target, scale, torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None)
             else:
-                rows = order[start:stop]
-                ids, offsets = self.bags.take(rows)
-                labels = self.bags.labels[rows]
-            self._given += 1
-            scale = torch.tensor(self.world_size / size)
-            yield Batch(torch.from_numpy(labels.astype(np.float32)), scale, *self._inputs(ids, offsets))
-
-    def _inputs(self, ids: NDArray[np.int32], offsets: NDArray[np.int32]) -> tuple[Tensor, Tensor | None]:
-        if self.layout == "dense":
-            return torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None
-        return torch.from_numpy(ids), torch.from_numpy(offsets)
+                yield Batch(target, scale, torch.from_numpy(ids), torch.from_numpy(offsets))
