@@ -1,5 +1,6 @@
 """What reviews a run can be told to use: the typed settings of `conf/data`; see `config`."""
 
+# Field types as text, which is how messages show them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Every command turns it into one message and exit status 2. Anything else that is
 accident and fails loudly, with its traceback.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A run writes no interpolation, no alias and no deep nesting, so none is accepted
 a secret into every answer, and a few lines of aliases stand for more values than any memory holds.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

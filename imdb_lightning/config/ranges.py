@@ -1,7 +1,5 @@
 """Fields that know their range: `choice`, `whole` and `real` stand beside a setting's default, and `Section` checks."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

@@ -5,6 +5,7 @@ about. The classes double as Hydra's schema (OmegaConf refuses unknown keys and 
 caller from Python passes. Every refusal is a `UserError` that names the dotted key.
 """
 
+# Field types as text, which is how messages show them.
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ processes of a machine map the same files, they share one copy.
 Shapes: `N` ids in all, `n` of a batch, `R` reviews, `B` reviews in a batch, `V` columns.
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +41,7 @@ class Bags:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int) -> Bags:
+    def part(self, start: int, stop: int) -> "Bags":
         """The bags from row `start` to before row `stop`, sharing memory."""
         return Bags(self.ids, self.offsets[start : stop + 1], self.labels[start:stop], self.pieces)
 
@@ -135,7 +133,7 @@ class BagsWriter:
             first = last
         self._labels.append(labels.astype(np.uint8))
 
-    def __enter__(self) -> BagsWriter:
+    def __enter__(self) -> "BagsWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -156,7 +154,7 @@ def _header(count: int) -> bytes:
     return buffer.getvalue()
 
 
-def open_bags(folder: Path, name: str) -> Bags:
+def open_bags(folder: Path, name: str) -> "Bags":
     """Maps what a `BagsWriter` wrote, in a folder of the cache; no ids are read until they are used."""
     # Copy-on-write, since torch warns of read-only arrays; nobody writes, so all processes share the pages.
     # Plain arrays over the same map: indexing a np.memmap costs a Python call each time.

@@ -6,8 +6,6 @@ the folder holds each file's size and the CRC-32 of each of its pieces: a flippe
 otherwise train to other numbers without a word.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

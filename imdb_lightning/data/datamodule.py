@@ -1,7 +1,5 @@
 """The LightningDataModules: reviews from their source, batches for this process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

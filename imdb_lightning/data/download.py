@@ -4,8 +4,6 @@
 come in a `.part` file and asks for the rest.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path

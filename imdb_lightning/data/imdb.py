@@ -4,8 +4,6 @@ What this does not do: guess. A file that is named must be there; only when none
 download and, offline, the packaged reviews follow one another.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from pathlib import Path

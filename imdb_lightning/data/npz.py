@@ -5,8 +5,6 @@ The reviews are a pickled array of lists. `np.load(allow_pickle=True)` would run
 named. So the unpickler hands out stand-ins that do nothing, and of what they keep only whole numbers go on to numpy.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import reprlib

@@ -4,8 +4,6 @@ Its file is read, the package is not imported. The split is stratified and drawn
 vocabulary is learnt from the training reviews alone.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -4,8 +4,6 @@ Any but Parquet and folders may be compressed by gzip. A row that cannot be used
 the caller decides what to do and can name its file and row.
 """
 
-from __future__ import annotations
-
 import csv
 import glob
 import gzip

@@ -7,8 +7,6 @@ The loader is its own, not a `DataLoader`: assembling 30 batches of a training e
 process could hand over a batch for less than it costs to make one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Where reviews come from: one row for each kind of settings, and how to find those of an earlier run again."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The three splits of bags that every source of reviews gives, and where they are from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

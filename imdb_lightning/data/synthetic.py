@@ -4,8 +4,6 @@ Words follow Zipf's law, lengths the real reviews' distribution, and each word l
 that the networks find something to learn. Generated in chunks: memory does not grow with the number.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -8,8 +8,6 @@ What is cut from the training files does not depend on their format or on the or
 the order of a digest of text and label first. Files named for validation or test keep their order.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

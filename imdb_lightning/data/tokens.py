@@ -1,7 +1,5 @@
 """Many reviews into words, by several processes, with bounded memory and a progress bar."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import multiprocessing

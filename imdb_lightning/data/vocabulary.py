@@ -4,8 +4,6 @@ A word index maps each word to its rank by frequency, from 1. As in Keras, a wor
 are reserved; a rank too rare for the network's input becomes id 2, and a word outside the index is dropped.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import string

@@ -1,7 +1,5 @@
 """A finished run tested again, in full: on its own test reviews or on others."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 from collections.abc import Callable, Sequence

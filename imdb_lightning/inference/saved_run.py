@@ -3,8 +3,6 @@
 Reading needs `config.yaml`, `model.safetensors` and `vocabulary.json`, neither Lightning nor Hydra, and runs no code.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """How good a trained network is on labelled reviews: all numbers and pictures of a test."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -6,8 +6,6 @@ its inputs by the slope between its activation for the review and for the refere
 shares add up exactly, for ReLU and for saturating activations, through any number of layers.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

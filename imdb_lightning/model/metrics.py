@@ -3,8 +3,6 @@
 All take probabilities, never logits, and predict 1 above 0.5, as Keras does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ Batches are those of `imdb_lightning.data.sampling.Batch`, or `(x, y)` of any Da
 labels `[B]` of 0 and 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

@@ -8,8 +8,6 @@ rows take 8.0 ms (512 reviews of 137 words, 16 units, one core; `benchmarks/laye
 Shapes: `B` reviews in a batch, `V` words, `H` units, `N` word ids in a batch.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

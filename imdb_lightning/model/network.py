@@ -1,7 +1,5 @@
 """The network that all three of the notebook's models are: a multi-hot layer, more layers, one logit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ Losses take logits: the sigmoid inside is computed in float32 also under mixed p
 sigmoid saturates and then gives no gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Optimizers with Keras's defaults, so that the notebook's learning curves come out the same."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """What a finished run prints."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

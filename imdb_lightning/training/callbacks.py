@@ -1,7 +1,5 @@
 """Lightning callbacks: history, best weights, early stopping that survives a resume, progress, seeds of each step."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import math

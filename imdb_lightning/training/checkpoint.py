@@ -5,8 +5,6 @@ stop. It holds the callbacks' states too, the best weights and the history among
 disagree.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import time

@@ -3,8 +3,6 @@
 It knows settings and a folder; neither a command line nor how its process came to be.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import platform

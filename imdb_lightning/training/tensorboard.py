@@ -1,7 +1,5 @@
 """What TensorBoard shows of a run: the curves while it trains, its settings, test metrics and pictures afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From settings to a `pytorch_lightning.Trainer`."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import os
