@@ -6,7 +6,6 @@ Each line of a stream is answered as soon as it is there.
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import json
 import os
@@ -22,36 +21,24 @@ from rich.text import Text
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.readers import ANSWERABLE, read_rows
 from imdb_lightning.inference.saved_run import SavedRun, load_run
+from imdb_lightning.runs.files import replacing
 
 _BATCH = 1024
 _READ_BYTES = 1 << 20
-Review = tuple[int, str]
-"""Row from 1, and text."""
+Review = tuple[int, str]  # Row from 1, and text.
 
 
 class Style(NamedTuple):
-    """How answers look.
+    """How answers look."""
 
-    Attributes:
-        format: `csv`, `jsonl`, or `color` for people at a terminal.
-        rows: answer with each review's row, not its text.
-        explain: add each word's share in the logit.
-        top: words to show in color.
-    """
-
-    format: str
-    rows: bool
-    explain: bool
-    top: int
+    format: str  # `csv`, `jsonl`, or `color` for people at a terminal.
+    rows: bool  # Answer with each review's row, not its text.
+    explain: bool  # Add each word's share in the logit.
+    top: int  # Words to show in color.
 
 
 def answer(
-    folder: Path,
-    file: str,
-    text: Sequence[str] | None,
-    text_column: str,
-    output: Path | None,
-    style: Style,
+    folder: Path, file: str, text: Sequence[str] | None, text_column: str, output: Path | None, style: Style
 ) -> None:
     """Answers all reviews.
 
@@ -75,13 +62,8 @@ def answer(
     if output is None:
         _write(run, batches, style, sys.stdout)
         return
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as stream:
-            _write(run, batches, style, stream)
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        _write(run, batches, style, stream)
 
 
 def _rows(path: Path, text_column: str) -> Iterator[list[Review]]:
@@ -98,6 +80,7 @@ def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
     rows, buffer = itertools.count(1), bytearray()
     while data := os.read(file, _READ_BYTES):
         buffer += data
+        # A long line grows in place: split anew at each read, it would cost the square of its length.
         if b"\n" in data:
             *lines, rest = buffer.split(b"\n")
             buffer = bytearray(rest)
@@ -111,60 +94,52 @@ def _decode(line: bytearray) -> str:
 
 
 def _write(run: SavedRun, batches: Iterable[list[Review]], style: Style, output: TextIO) -> None:
+    columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
+    table = csv.DictWriter(output, columns, extrasaction="ignore", lineterminator="\n")
+    console = Console(file=output, force_terminal=True, soft_wrap=True, highlight=False)
     if style.format == "csv":
-        header = ["row" if style.rows else "text", "label", "probability"]
-        output.write(_csv_lines([[*header, "bias", "shares"] if style.explain else header]))
-    write = {"csv": _csv, "jsonl": _json_lines, "color": _colored}[style.format]
+        table.writeheader()
     for batch in batches:
-        output.write(write(run, batch, style))
+        if style.format == "color":
+            for row, text in batch:
+                console.print(_colored(run, row, text, style.top))
+        elif style.format == "csv":
+            records = _records(run, batch, style)
+            table.writerows({name: _cell(value) for name, value in record.items()} for record in records)
+        else:
+            output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _records(run, batch, style))
         output.flush()
 
 
-def _csv(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
+def _records(run: SavedRun, batch: Sequence[Review], style: Style) -> Iterator[dict[str, object]]:
     probabilities = run.predict_proba(text for _, text in batch).tolist()
-    rows = []
-    for (row, text), probability in zip(batch, probabilities, strict=True):
-        answer = [row if style.rows else text, run.label(probability), f"{probability:.9g}"]
-        if style.explain:
-            explanation = run.explain(text)
-            answer += [f"{explanation.bias:.9g}", json.dumps(explanation.shares, ensure_ascii=False)]
-        rows.append(answer)
-    return _csv_lines(rows)
-
-
-def _csv_lines(rows: Sequence[Sequence[object]]) -> str:
-    buffer = io.StringIO(newline="")
-    # Many readers of CSV stop at a NUL, and before Python 3.11 its writer does, too.
-    plain = ([field.replace("\0", "\ufffd") if isinstance(field, str) else field for field in row] for row in rows)
-    csv.writer(buffer, lineterminator="\n").writerows(plain)
-    return buffer.getvalue()
-
-
-def _json_lines(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
-    probabilities = run.predict_proba(text for _, text in batch).tolist()
-    lines = []
     for (row, text), probability in zip(batch, probabilities, strict=True):
         record: dict[str, object] = {"row": row} if style.rows else {"text": text}
         record |= {"label": run.label(probability), "probability": probability}
         if style.explain:
             explanation = run.explain(text)
             record |= {"logit": explanation.logit, "bias": explanation.bias, "shares": explanation.shares}
-        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-    return "".join(lines)
+        yield record
 
 
-def _colored(run: SavedRun, batch: Sequence[Review], style: Style) -> str:
+def _cell(value: object) -> object:
+    """A value as CSV has it."""
+    if isinstance(value, float):
+        return f"{value:.9g}"  # Nine digits give a float32 back exactly.
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    # Many readers of CSV stop at a NUL, and before Python 3.11 its writer does, too.
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+def _colored(run: SavedRun, row: int, text: str, top: int) -> Text:
     """For people: words that speak for the positive class in green, for the negative one in red."""
-    console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
-    for row, text in batch:
-        explanation = run.explain(text)
-        shares = list(explanation.shares.items())
-        shown, others = shares[: style.top], shares[style.top :]
-        if others:
-            shown.append((f"{len(others)} others", sum(share for _, share in others)))
-        line = Text(f"{row}: {run.label(explanation.probability)} {explanation.probability:.4f} = sigmoid(", "bold")
-        for word, share in [*shown, ("bias", explanation.bias)]:
-            line.append(f" {word} {share:+.2f}", "not bold " + ("green" if share > 0 else "red"))
-        console.print(line.append(" )"))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    explanation = run.explain(text)
+    shares = list(explanation.shares.items())
+    shown, others = shares[:top], shares[top:]
+    if others:
+        shown.append((f"{len(others)} others", sum(share for _, share in others)))
+    line = Text(f"{row}: {run.label(explanation.probability)} {explanation.probability:.4f} = sigmoid(", "bold")
+    for word, share in [*shown, ("bias", explanation.bias)]:
+        line.append(f" {word} {share:+.2f}", "not bold " + ("green" if share > 0 else "red"))
+    return line.append(" )")

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, which takes the place of `path` once the body is done; a body that fails leaves none.
+
+    The process number in the name keeps processes apart that write the same file at once.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
