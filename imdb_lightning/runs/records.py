@@ -30,11 +30,10 @@ LOG = "train.log"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.json"
 CHECKPOINT = "checkpoints/last.ckpt"
+# Folders of TensorBoard events: two of them, since TensorBoard overlays the curves of runs that share a tag.
 TRAIN, VALIDATION = "train", "validation"
-"""Folders of TensorBoard events: two runs to it, as it overlays runs whose tags are equal."""
-
+# A run's states.
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
-"""The states of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,61 +50,36 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`status.json`: how far a run has come.
+    """`status.json`: how far a run has come."""
 
-    Attributes:
-        state: `running`, `completed`, `failed` or `interrupted`.
-        reason: why it failed or was interrupted; else empty.
-        start: when it began, ISO 8601, UTC.
-        end: when it ended, likewise; empty while it runs.
-        last_epoch: epochs completed.
-    """
-
-    state: str
-    reason: str
-    start: str
-    end: str
-    last_epoch: int
+    state: str  # `running`, `completed`, `failed` or `interrupted`.
+    reason: str  # Why it failed or was interrupted; else empty.
+    start: str  # ISO 8601, UTC.
+    end: str  # Likewise; empty while it runs.
+    last_epoch: int  # Epochs completed.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """`results.json`: the outcome of a run.
-
-    Attributes:
-        name: of the run.
-        model: of the network.
-        seed: of everything random.
-        test: `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`.
-        validation: `loss` and `accuracy` of the weights that were tested.
-        epochs: how many were trained.
-        best_epoch: the one with the best monitored value, from 1.
-        stopped: `early` or `max_epochs`.
-        parameters: numbers that were trained.
-        world_size: processes.
-        precision: as the settings name it.
-        seconds: `start`, `data`, `fit`, `test`, `report` and `total`.
-        data: `source`, `sha256`, `prepared` (its folder in the cache), `num_words`, and the reviews in `train`,
-            `validation` and `test`.
-        provenance: `git` commit or null, `python`, `torch`, `lightning`, `command` and `host`.
-        schema: version of this format.
-    """
+    """`results.json`: the outcome of a run."""
 
     name: str
     model: str
     seed: int
-    test: dict[str, float]
-    validation: dict[str, float]
-    epochs: int
-    best_epoch: int
-    stopped: str
-    parameters: int
-    world_size: int
-    precision: str
-    seconds: dict[str, float]
+    test: dict[str, float]  # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`.
+    validation: dict[str, float]  # `loss` and `accuracy` of the weights that were tested.
+    epochs: int  # How many were trained.
+    best_epoch: int  # The one with the best monitored value, from 1.
+    stopped: str  # `early` or `max_epochs`.
+    parameters: int  # Trainable numbers.
+    world_size: int  # Processes.
+    precision: str  # As in `trainer.precision`.
+    seconds: dict[str, float]  # `start`, `data`, `fit`, `test`, `report` and `total`.
+    # `source`, `sha256`, `prepared` (its folder in the cache), `num_words`, and how many reviews are in `train`,
+    # `validation` and `test`.
     data: dict[str, Any]
-    provenance: dict[str, str | None]
-    schema: int = 1
+    provenance: dict[str, str | None]  # `git` commit or null, `python`, `torch`, `lightning`, `command` and `host`.
+    schema: int = 1  # Version of this format.
 
 
 _Record = TypeVar("_Record", Status, RunResult)
@@ -142,18 +116,16 @@ def read_result(folder: Path) -> RunResult:
 
 def write_history(folder: Path, history: Sequence[Epoch]) -> None:
     """Writes `history.csv`, all digits."""
-    names = [field.name for field in dataclasses.fields(Epoch)]
-    rows = [",".join(repr(getattr(epoch, name)) for name in names) for epoch in history]
-    write_text(folder / HISTORY, "\n".join([",".join(names), *rows]) + "\n")
+    header = ",".join(field.name for field in dataclasses.fields(Epoch))
+    rows = [",".join(map(repr, dataclasses.astuple(epoch))) for epoch in history]
+    write_text(folder / HISTORY, "\n".join([header, *rows]) + "\n")
 
 
 def read_history(folder: Path) -> list[Epoch]:
     """Reads back what `write_history` wrote."""
     with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
-        return [
-            Epoch(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    return [Epoch(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()}) for row in rows]
 
 
 def write_predictions(folder: Path, labels: NDArray[np.integer[Any]], probabilities: NDArray[np.float32]) -> None:
@@ -181,13 +153,13 @@ def read_predictions(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.float3
 def _read_record(path: Path, kind: type[_Record]) -> _Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return kind(**content)
+        found = "other JSON"
     except OSError as error:
         raise UserError(path, "a readable file", error.strerror, "Name a run's folder.") from error
     except ValueError as error:
-        raise UserError(path, "JSON as a run writes it", f"no JSON ({error})", "Run it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(path, "JSON as a run writes it", "other JSON", "Run it again.")
-    try:
-        return kind(**content)
-    except TypeError as error:
-        raise UserError(path, "JSON as a run writes it", f"other JSON ({error})", "Run it again.") from error
+        found = f"no JSON ({error})"
+    except TypeError as error:  # A key is missing or unknown.
+        found = f"other JSON ({error})"
+    raise UserError(path, "JSON as a run writes it", found, "Run it again.")
