@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config, flatten
 from imdb_lightning.runs.files import remove_unfinished, write_text
+from imdb_lightning.runs.log import logging_to
 from imdb_lightning.runs.records import (
     CHECKPOINT,
     COMPLETED,
@@ -41,14 +41,6 @@ from imdb_lightning.runs.records import (
 )
 from imdb_lightning.runs.signals import Interrupted
 
-LOGGERS = {
-    "imdb_lightning": logging.DEBUG,
-    "pytorch_lightning": logging.WARNING,
-    "lightning_fabric": logging.WARNING,
-    "pytorch_lightning.profilers": logging.INFO,
-    "py.warnings": logging.WARNING,
-}
-"""Whose messages are the run's, and from which level on."""
 _ABSENT = object()
 LOCK = ".lock"
 LOCK_SECONDS = 20
@@ -103,7 +95,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
         OtherRunError: another process is at work in the folder.
     """
     if not is_first(config):
-        with _logging_to(None):
+        with logging_to(None, rank()):
             yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,12 +106,13 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
         write_settings(config, folder)
         status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
         write_json(folder / STATUS, status)
-        with _logging_to(folder / LOG) as log:
+        with logging_to(folder / LOG, rank()):
             try:
                 yield
             except BaseException as error:
                 state = FAILED if isinstance(error, Exception) else INTERRUPTED
                 reason = describe(error)
+                log = logging.getLogger("imdb_lightning")
                 log.debug("The run has %s: %s", state, reason)  # For the file; the terminal gets it from the caller.
                 ended = dataclasses.replace(status, state=state, reason=reason, end=now(), last_epoch=epochs())
                 write_json(folder / STATUS, ended)
@@ -194,41 +187,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _logging_to(path: Path | None) -> Iterator[logging.Logger]:
-    """Sends the run's messages to a file, with their times, and to the terminal, without.
-
-    None: this is not the first process; its warnings go to the terminal alone, with its rank.
-    """
-    file = logging.NullHandler() if path is None else logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(_TerminalFormatter("%(message)s"))
-    terminal.setLevel(logging.INFO if path is not None else logging.WARNING)
-    before = {name: (logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS}
-    logging.captureWarnings(True)
-    for name, level in LOGGERS.items():
-        logger = logging.getLogger(name)
-        logger.setLevel(level)
-        logger.propagate = False
-        logger.addHandler(file)
-        logger.addHandler(terminal)
-    try:
-        yield logging.getLogger("imdb_lightning")
-    finally:
-        logging.captureWarnings(False)
-        for name, (level, propagate) in before.items():
-            logger = logging.getLogger(name)
-            logger.removeHandler(file)
-            logger.removeHandler(terminal)
-            logger.setLevel(level)
-            logger.propagate = propagate
-        file.close()
-
-
-class _TerminalFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = f"rank {rank()}: {super().format(record)}" if rank() else super().format(record)
-        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"

@@ -1,0 +1,71 @@
+"""Where a run's messages go: with their times to its `train.log`, without to the terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Whose messages are the run's, and from which level on.
+LOGGERS = {
+    "imdb_lightning": logging.DEBUG,
+    "pytorch_lightning": logging.WARNING,
+    "lightning_fabric": logging.WARNING,
+    "pytorch_lightning.profilers": logging.INFO,
+    "py.warnings": logging.WARNING,
+}
+
+
+class _TerminalHandler(logging.Handler):
+    """Prints messages, warnings with their level, those of other ranks than 0 with their rank."""
+
+    def __init__(self, rank: int, level: int) -> None:
+        super().__init__(level)
+        self.rank = rank
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"rank {self.rank}: {self.format(record)}" if self.rank else self.format(record)
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname.lower()}: {text}"
+        try:
+            # Looked up each time: while a progress bar is shown, Rich's stream stands there and prints above the bar.
+            print(text, file=sys.stderr, flush=True)
+        except Exception:  # A terminal that has gone must not end the run.
+            self.handleError(record)
+
+
+@contextmanager
+def logging_to(path: Path | None, rank: int) -> Iterator[None]:
+    """Sends the messages of `LOGGERS` to the file and the terminal while the body runs.
+
+    Args:
+        path: the log; None: this is not the first process, and only its warnings go to the terminal.
+        rank: of this process.
+    """
+    handlers: list[logging.Handler] = [_TerminalHandler(rank, logging.INFO if path else logging.WARNING)]
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers.append(file)
+    before = []
+    logging.captureWarnings(True)
+    for name, level in LOGGERS.items():
+        logger = logging.getLogger(name)
+        before.append((logger, logger.level, logger.propagate))
+        logger.setLevel(level)
+        logger.propagate = False  # Handlers that a caller has at the root would show each message again.
+        for handler in handlers:
+            logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, level, propagate in before:
+            logger.setLevel(level)
+            logger.propagate = propagate
+            for handler in handlers:
+                logger.removeHandler(handler)
+        for handler in handlers:
+            handler.close()
