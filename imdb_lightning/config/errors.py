@@ -23,6 +23,8 @@ class UserError(ValueError):
         data.batch_size: expected a whole number, at least 1, but got 0. Try data.batch_size=512.
     """
 
+    self_explanatory = True  # Its text stands in a run's status without the name of its class.
+
     def __init__(self, key: object, accepted: str, got: object, remedy: str) -> None:
         # The four arguments stay in `args`, so that the error can be pickled on its way back from a cluster job.
         super().__init__(key, accepted, got, remedy)

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,32 +19,13 @@ from omegaconf import OmegaConf
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config, flatten
+from imdb_lightning.runs import records
 from imdb_lightning.runs.files import remove_unfinished, write_text
 from imdb_lightning.runs.log import logging_to
-from imdb_lightning.runs.records import (
-    CHECKPOINT,
-    COMPLETED,
-    CONFIG,
-    FAILED,
-    INTERRUPTED,
-    LOG,
-    RUNNING,
-    STATUS,
-    TRAIN,
-    VALIDATION,
-    RunResult,
-    Status,
-    now,
-    read_result,
-    read_status,
-    write_json,
-)
-from imdb_lightning.runs.signals import Interrupted
 
-_ABSENT = object()
 LOCK = ".lock"
-LOCK_SECONDS = 20
-"""How long to wait for a killed run's last process to be gone."""
+# How long a killed run's last process may take to be gone.
+_LOCK_SECONDS = 20
 
 
 class OtherRunError(UserError):
@@ -61,35 +42,38 @@ def is_first(config: Config) -> bool:
     return not (config.trainer.node_rank or rank())
 
 
-def finished_result(config: Config, folder: Path) -> RunResult | None:
+def finished_result(config: Config, folder: Path) -> records.RunResult | None:
     """The results of a run that has finished in this folder; None if there is none, or it is unfinished.
 
     Raises:
         OtherRunError: the folder is a run's with other settings.
     """
-    before = folder / CONFIG
-    if not before.is_file():
+    path, absent = folder / records.CONFIG, object()
+    if not path.is_file():
         return None
     # Through the schema, so that a run from before a setting was there has its default.
-    saved, wanted = flatten(_settings(load_config(before))), flatten(_settings(config))
-    differing = [key for key in saved.keys() | wanted.keys() if saved.get(key, _ABSENT) != wanted.get(key, _ABSENT)]
+    saved, current = flatten(_settings(load_config(path))), flatten(_settings(config))
+    differing = [key for key in saved.keys() | current.keys() if saved.get(key, absent) != current.get(key, absent)]
     if differing:
         raise OtherRunError(
             folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(differing)),
             "Name another hydra.run.dir or hydra.sweep.dir.",
         )  # fmt: skip
-    status = read_status(folder)
-    return read_result(folder) if status is not None and status.state == COMPLETED else None
+    status = records.read_status(folder)
+    return records.read_result(folder) if status is not None and status.state == records.COMPLETED else None
 
 
 @contextmanager
-def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterator[None]:
+def open_run(
+    config: Config, folder: Path, epochs: Callable[[], int], lock_seconds: float = _LOCK_SECONDS
+) -> Iterator[None]:
     """Writes `config.yaml`, keeps `train.log` and `status.json` while the body runs.
 
     Args:
         config: what runs.
         folder: the run's; made if it is not there.
         epochs: tells how many epochs are done.
+        lock_seconds: how long to wait for another process to leave the folder.
 
     Raises:
         OtherRunError: another process is at work in the folder.
@@ -99,38 +83,36 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int]) -> Iterato
             yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_links(folder, LOCK, LOG, TRAIN, VALIDATION, Path(CHECKPOINT).parent)
-    with _locked(folder):
-        for written in (folder, (folder / CHECKPOINT).parent):
-            remove_unfinished(written)
+    checkpoints = (folder / records.CHECKPOINT).parent
+    refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoints.name)
+    with _locked(folder, lock_seconds), logging_to(folder / records.LOG, rank()):
+        remove_unfinished(folder)
+        remove_unfinished(checkpoints)
         write_settings(config, folder)
-        status = Status(state=RUNNING, reason="", start=now(), end="", last_epoch=0)
-        write_json(folder / STATUS, status)
-        with logging_to(folder / LOG, rank()):
-            try:
-                yield
-            except BaseException as error:
-                state = FAILED if isinstance(error, Exception) else INTERRUPTED
-                reason = describe(error)
-                log = logging.getLogger("imdb_lightning")
-                log.debug("The run has %s: %s", state, reason)  # For the file; the terminal gets it from the caller.
-                ended = dataclasses.replace(status, state=state, reason=reason, end=now(), last_epoch=epochs())
-                write_json(folder / STATUS, ended)
-                raise
-        write_json(folder / STATUS, dataclasses.replace(status, state=COMPLETED, end=now(), last_epoch=epochs()))
+        status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
+        records.write_json(folder / records.STATUS, status)
+        state, reason = records.COMPLETED, ""
+        try:
+            yield
+        except BaseException as error:
+            state = records.FAILED if isinstance(error, Exception) else records.INTERRUPTED
+            reason = _reason(error)
+            # For the file alone: the caller shows it on the terminal.
+            logging.getLogger("imdb_lightning").debug("The run has %s: %s", state, reason)
+            raise
+        finally:
+            ended = dataclasses.replace(status, state=state, reason=reason, end=records.now(), last_epoch=epochs())
+            records.write_json(folder / records.STATUS, ended)
 
 
 def refuse_links(folder: Path, *names: str | Path) -> None:
     """Refuses to write through links in a run's folder: a folder from elsewhere could have them point to any file.
 
-    Files that are written beside their place and renamed need no check: the new file takes the link's place.
-
-    Args:
-        folder: the run's.
-        names: of files that are appended to and of folders that are written to, relative to the folder.
+    Only files that are appended to and folders that are written to need it: a file that is written beside its place
+    and renamed takes the link's place.
 
     Raises:
-        UserError: one is a link.
+        UserError: one of the names, relative to the folder, is a link.
     """
     for name in names:
         if (folder / name).is_symlink():
@@ -141,29 +123,31 @@ def refuse_links(folder: Path, *names: str | Path) -> None:
 def write_settings(config: Config, folder: Path) -> None:
     """Writes `config.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(_settings(config))))
+    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(_settings(config))))
 
 
 def record_failure(folder: Path, error: BaseException | str) -> None:
     """Writes the status of a run that could not write it itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    reason = error if isinstance(error, str) else describe(error)
-    write_json(folder / STATUS, Status(state=FAILED, reason=reason, start=now(), end=now(), last_epoch=0))
+    reason = error if isinstance(error, str) else _reason(error)
+    now = records.now()
+    status = records.Status(state=records.FAILED, reason=reason, start=now, end=now, last_epoch=0)
+    records.write_json(folder / records.STATUS, status)
 
 
 def record_lost(folder: Path, reason: str) -> None:
     """Marks a run that was killed from outside as failed; no-op if its status is final or its folder is locked."""
-    status = read_status(folder)
-    if status is None or status.state == RUNNING:
+    status = records.read_status(folder)
+    if status is None or status.state == records.RUNNING:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(OtherRunError), _locked(folder):
+        with suppress(OtherRunError), _locked(folder, _LOCK_SECONDS):
             record_failure(folder, reason)
 
 
-def describe(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """An exception in one line."""
     text, kind = " ".join(str(error).split()), type(error).__name__
-    if isinstance(error, UserError | Interrupted):
+    if getattr(error, "self_explanatory", False):
         return text
     return f"{kind}: {text}" if text else kind
 
@@ -175,15 +159,9 @@ def _settings(config: Config) -> dict[str, object]:
     return settings
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK, timeout=LOCK_SECONDS)
+def _locked(folder: Path, seconds: float) -> AbstractContextManager[object]:
     try:
-        lock.acquire()
+        return FileLock(folder / LOCK, timeout=seconds).acquire()
     except Timeout as error:
         remedy = "Wait for it, or name another folder."
         raise OtherRunError(folder, "a folder that no process is at work in", "one that is in use", remedy) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -6,26 +6,21 @@ other processes is safe inside one; the checkpoint callback looks at the note af
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-log = logging.getLogger(__name__)
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# A scheduler announces with these that the job will be requeued; Slurm sends a SIGTERM besides, before or after.
 PREEMPTION_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-"""A scheduler announces with these that the job will be requeued; Slurm sends a SIGTERM besides, before or after."""
 
 
 class Interrupted(BaseException):
-    """A run was asked to stop and has stopped.
+    """A signal, of number `signum`, asked a run to stop, and it has stopped."""
 
-    Args:
-        signum: the signal that asked.
-    """
+    self_explanatory = True  # As in `UserError`.
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -42,7 +37,7 @@ class SignalWatch:
     directly and through its parent.
 
     Attributes:
-        received: the signal that came while `deferring`, a warning before others; 0: none.
+        received: the signal that came, one of `PREEMPTION_SIGNALS` before others; 0: none.
         deferring: whether signals are only noted.
     """
 
@@ -52,7 +47,7 @@ class SignalWatch:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalWatch:
-        # Python lets only the main thread set handlers; elsewhere, somebody else looks after signals.
+        # Python lets only the main thread set handlers; in another one, the caller's handlers stay.
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
             self.install()
@@ -74,22 +69,15 @@ class SignalWatch:
         self.react(signum, first)
 
     def react(self, signum: int, first: bool) -> None:
-        """Ends the run where there is nothing to save, or at a second Ctrl-C.
-
-        Args:
-            signum: the signal.
-            first: whether it is the first one.
-        """
+        """Ends the run where there is nothing to save, or at a second Ctrl-C; `first`: no signal came before."""
         if not self.deferring or (signum == signal.SIGINT and not first):
             raise Interrupted(signum)
 
 
 def leave(interrupted: Interrupted) -> NoReturn:
-    """Ends the process as the signal asks: by the handler that was there before us, or with status 128 + signal.
-
-    A launcher such as submitit has a handler of its own, which asks the scheduler to run the job again.
-    """
+    """Ends the process as the signal asks: by the handler from before the run, or with status 128 + signal."""
     handler = signal.getsignal(interrupted.signum)
+    # A launcher such as submitit has a handler of its own, which asks the scheduler to run the job again.
     if callable(handler) and handler is not signal.default_int_handler:
         signal.raise_signal(interrupted.signum)
     sys.exit(128 + interrupted.signum)

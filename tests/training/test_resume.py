@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.runs.lifecycle import open_run
 from imdb_lightning.runs.signals import Interrupted
 from imdb_lightning.training import experiment
 from tests.support import CACHE, Command, equal, outcome
@@ -109,18 +112,34 @@ def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imdb_lightning.runs.lifecycle.LOCK_SECONDS", 0)
+@contextmanager
+def in_use(folder: Path, seconds: float) -> Iterator[None]:
+    """Another process holds the folder's lock for so long."""
     holder = (
-        "from filelock import FileLock; import sys; l = FileLock(sys.argv[1]); l.acquire(); print(flush=True); input()"
+        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
+        "print(flush=True); time.sleep(float(sys.argv[2]))"
     )
-    command = [sys.executable, "-c", holder, str(tmp_path / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", holder, str(folder / ".lock"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(UserError, match="one that is in use"):
-            experiment.run(compose(*SMALL), tmp_path)
-        other.kill()
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path) -> None:
+    run = open_run(compose(*SMALL), tmp_path, epochs=lambda: 0, lock_seconds=0)
+    with in_use(tmp_path, 600), pytest.raises(UserError, match="one that is in use"), run:
+        pytest.fail("two processes are at work in the folder")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_run_waits_for_the_last_process_of_a_killed_one(compose, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with in_use(tmp_path, 1), open_run(compose(*SMALL), tmp_path, epochs=lambda: 0):
+        assert time.monotonic() - started >= 1
 
 
 @pytest.mark.slow
