@@ -10,8 +10,10 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,39 +21,28 @@ from rich.table import Table
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import flatten
+from imdb_lightning.runs import records
 from imdb_lightning.runs.files import write_text
-from imdb_lightning.runs.records import (
-    COMPLETED,
-    CONFIG,
-    STATUS,
-    RunResult,
-    Status,
-    read_history,
-    read_result,
-    read_status,
-)
 
-NOTEBOOK = {
-    "shallow_relu_bce": (0.88032, ([16], "relu", "bce", 0.0, 0.0), (20, 2, True)),
-    "deep_tanh_mse": (0.84740, ([32, 32, 32], "tanh", "mse", 0.0, 0.0), (20, None, False)),
-    "regularized_relu_bce": (0.87740, ([64, 64], "relu", "bce", 0.001, 0.5), (5, None, False)),
+# Columns of tables: the decimals that are shown of each number of a run's results.
+_COLUMNS = {
+    "parameters": 0, "best_epoch": 1, "validation.loss": 4, "validation.accuracy": 4, "test.loss": 4,
+    "test.accuracy": 4, "seconds.total": 1,
+}  # fmt: skip
+_NAMES = [column.removesuffix(".total").replace(".", "_") for column in _COLUMNS]
+# The notebook's protocol: the test accuracy that it prints, its settings, and the reviews as results describe them.
+_NOTEBOOK_SETTINGS = (
+    "model.hidden_units", "model.activation", "model.loss", "model.l2", "model.dropout", "trainer.max_epochs",
+    "callbacks.patience", "callbacks.restore_best", "model.optimizer", "model.learning_rate", "data.batch_size",
+    "trainer.precision", "trainer.flags", "callbacks.monitor",
+)  # fmt: skip
+_SHARED: tuple[Any, ...] = ("adam", 0.001, 512, "32-true", {}, "val/loss")
+_NOTEBOOK: dict[str, tuple[Any, ...]] = {
+    "shallow_relu_bce": (0.88032, [16], "relu", "bce", 0.0, 0.0, 20, 2, True, *_SHARED),
+    "deep_tanh_mse": (0.84740, [32, 32, 32], "tanh", "mse", 0.0, 0.0, 20, None, False, *_SHARED),
+    "regularized_relu_bce": (0.87740, [64, 64], "relu", "bce", 0.001, 0.5, 5, None, False, *_SHARED),
 }
-"""Of each network of the Keras notebook, the test accuracy that it prints; hidden units, activation, loss, L2, dropout;
-epochs, patience, and whether the best weights are restored."""
-NOTEBOOK_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000, "validation": 10_000, "test": 25_000}
-"""The notebook's reviews, as a run's results describe them."""
-
-COLUMNS = {
-    "parameters": lambda result: result.parameters,
-    "best_epoch": lambda result: result.best_epoch,
-    "validation_loss": lambda result: result.validation["loss"],
-    "validation_accuracy": lambda result: result.validation["accuracy"],
-    "test_loss": lambda result: result.test["loss"],
-    "test_accuracy": lambda result: result.test["accuracy"],
-    "seconds": lambda result: result.seconds["total"],
-}
-DIGITS = {"parameters": 0, "best_epoch": 1, "seconds": 1}
-"""Decimals shown in tables; 4 for the others."""
+_NOTEBOOK_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000, "validation": 10_000, "test": 25_000}
 
 
 @dataclass(frozen=True)
@@ -59,31 +50,27 @@ class Run:
     """A run's folder and what is known of it; `result` is None unless it is completed."""
 
     folder: Path
-    status: Status
-    result: RunResult | None
+    status: records.Status
+    result: records.RunResult | None
+
+    def __str__(self) -> str:
+        # A run that was killed could not write that into its status.
+        return f"{self.status.state}. {self.status.reason or 'It is still under way, or it was killed.'}"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Completed runs with equal settings but for the seed.
+    """Completed runs, at least one, with equal settings but for the seed."""
 
-    Attributes:
-        label: the network's name, and the settings that tell the group from others of the same network.
-        runs: at least one.
-        notebook: the test accuracy that the notebook has; None for settings or reviews that are not the notebook's own.
-    """
-
-    label: str
+    label: str  # The network's name, and the settings that tell the group from others of the same network.
     runs: list[Run]
-    notebook: float | None
+    notebook: float | None  # The notebook's test accuracy; None for settings or reviews that are not its own.
 
-    def values(self, column: str) -> list[float]:
-        """A column's value of each run."""
-        return [float(COLUMNS[column](run.result)) for run in self.runs]
-
-    def spread(self, column: str) -> float | None:
-        """The sample's standard deviation; None for a single run."""
-        return stdev(self.values(column)) if len(self.runs) > 1 else None
+    def statistics(self) -> list[tuple[float, float | None]]:
+        """Of each of `_COLUMNS` the mean and the sample's standard deviation, which a single run does not have."""
+        results: list[dict[str, Any]] = [flatten(asdict(run.result)) for run in self.runs if run.result]
+        columns = [[float(result[column]) for result in results] for column in _COLUMNS]
+        return [(mean(values), stdev(values) if len(values) > 1 else None) for values in columns]
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
@@ -94,13 +81,13 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """
     runs = []
     for folder in folders:
-        found = sorted((path.parent for path in folder.rglob(STATUS)), key=_natural)
+        found = sorted((path.parent for path in folder.rglob(records.STATUS)), key=_natural)
         if not found:
             raise UserError(folder, "a folder with runs", "one without any status.json", "Name a folder under logs.")
-        for folder in found:
-            status = read_status(folder)
+        for run in found:
+            status = records.read_status(run)
             assert status is not None
-            runs.append(Run(folder, status, read_result(folder) if status.state == COMPLETED else None))
+            runs.append(Run(run, status, records.read_result(run) if status.state == records.COMPLETED else None))
     return runs
 
 
@@ -109,58 +96,43 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     members: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         if run.result is not None:
-            config = asdict(load_config(run.folder / CONFIG)) | {"seed": None, "name": None}
+            config = asdict(load_config(run.folder / records.CONFIG)) | {"seed": None, "name": None}
             key = tuple((name, str(value)) for name, value in flatten(config).items())
             members.setdefault(key, []).append(run)
     groups = []
     for key, group in members.items():
-        model = dict(key)["model.name"]
-        others = [dict(other) for other in members if dict(other)["model.name"] == model]
-        differing = [
-            f"{name.split('.')[-1]}={value}" for name, value in key if any(other.get(name) != value for other in others)
-        ]
-        label = " ".join([model, *differing])
-        groups.append(Group(label, group, _notebook_accuracy(group)))
+        settings = dict(key)
+        others = [dict(other) for other in members if ("model.name", settings["model.name"]) in other]
+        differing = [name for name, value in key if any(other.get(name) != value for other in others)]
+        label = " ".join([settings["model.name"], *(f"{name.split('.')[-1]}={settings[name]}" for name in differing)])
+        groups.append(Group(label, group, _notebook_accuracy(settings, group)))
     return groups
 
 
-def _notebook_accuracy(runs: Sequence[Run]) -> float | None:
+def _notebook_accuracy(settings: dict[str, str], runs: Sequence[Run]) -> float | None:
     """The notebook's test accuracy for runs of its own settings on its own reviews; None for others."""
-    config = load_config(runs[0].folder / CONFIG)
-    if config.model.name not in NOTEBOOK:
-        return None
-    accuracy, network, protocol = NOTEBOOK[config.model.name]
-    model, trainer, callbacks = config.model, config.trainer, config.callbacks
-    same = (
-        (model.hidden_units, model.activation, model.loss, model.l2, model.dropout) == network
-        and (trainer.max_epochs, callbacks.patience, callbacks.restore_best) == protocol
-        and (model.optimizer, model.learning_rate, config.data.batch_size) == ("adam", 0.001, 512)
-        and (trainer.precision, trainer.flags, callbacks.monitor) == ("32-true", {}, "val/loss")
-        and all(run.result and NOTEBOOK_REVIEWS.items() <= run.result.data.items() for run in runs)
-    )
-    return accuracy if same else None
+    accuracy, *values = _NOTEBOOK.get(settings["model.name"], (None,))
+    own_settings = [settings.get(name) for name in _NOTEBOOK_SETTINGS] == [str(value) for value in values]
+    own_reviews = all(run.result and _NOTEBOOK_REVIEWS.items() <= run.result.data.items() for run in runs)
+    return accuracy if own_settings and own_reviews else None
 
 
 def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path) -> None:
     """Writes `comparison.csv`, `comparison.md` and, if any run was completed, `comparison.png`."""
+    names = [f"{name}_{kind}" for name in _NAMES for kind in ("mean", "std")]
+    rows = [[group.label, len(group.runs), *chain(*group.statistics()), group.notebook] for group in groups]
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    statistics = [f"{column}_{kind}" for column in COLUMNS for kind in ("mean", "std")]
-    writer.writerow(["model", "runs", *statistics, "notebook_test_accuracy"])
-    for group in groups:
-        numbers = [number for column in COLUMNS for number in (mean(group.values(column)), group.spread(column))]
-        cells = ("" if number is None else number for number in [*numbers, group.notebook])
-        writer.writerow([group.label, len(group.runs), *cells])
+    csv.writer(buffer, lineterminator="\n").writerows([["model", "runs", *names, "notebook_test_accuracy"], *rows])
     write_text(folder / "comparison.csv", buffer.getvalue())
-    header, *rows = _table(groups)
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-    unfinished = [f"- `{run.folder.name}`: {_state(run)}" for run in runs if not run.result]
+    header, *cells = _table(groups)
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
+    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    unfinished = [f"- `{run.folder.name}`: {run}" for run in runs if not run.result]
     write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
     if groups:
         from imdb_lightning.runs import plots  # matplotlib takes a while, and the table does without.
 
-        curves = {group.label: [read_history(run.folder) for run in group.runs] for group in groups}
+        curves = {group.label: [records.read_history(run.folder) for run in group.runs] for group in groups}
         plots.save(plots.plot_comparison(curves), folder / "comparison.png")
 
 
@@ -178,10 +150,9 @@ def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
         needed = Console(width=1000).measure(table).maximum
         Console(width=max(needed, console.width if console.is_terminal else 0)).print(table)
     for run in runs:
-        if run.result is None:
-            console.print(
-                f"{run.folder.name}: {_state(run)}", style="red", soft_wrap=True, highlight=False, markup=False
-            )
+        if not run.result:
+            # Without markup, as reasons may hold brackets.
+            console.print(f"{run.folder.name}: {run}", style="red", soft_wrap=True, highlight=False, markup=False)
 
 
 def compare_sweep(folder: Path) -> bool:
@@ -192,28 +163,22 @@ def compare_sweep(folder: Path) -> bool:
     print_comparison(groups, runs)
     lines = f"comparison   {folder}/comparison.md, .csv, .png\ncurves       tensorboard --logdir {folder}"
     Console().print(lines, highlight=False, soft_wrap=True)
-    return all(run.result is not None for run in runs)
-
-
-def _state(run: Run) -> str:
-    """How far a run came that has no result, and why; one that was killed could not say so itself."""
-    return f"{run.status.state}. {run.status.reason or 'It is still under way, or it was killed.'}"
+    return all(run.result for run in runs)
 
 
 def _table(groups: Sequence[Group]) -> list[list[str]]:
     """Header and rows as text."""
-    header = ["model", "runs", *(column.replace("_", " ") for column in COLUMNS), "notebook"]
-    rows = []
+    rows = [["model", "runs", *(name.replace("_", " ") for name in _NAMES), "notebook"]]
     for group in groups:
         cells = [group.label, str(len(group.runs))]
-        for column in COLUMNS:
-            digits, spread = DIGITS.get(column, 4), group.spread(column)
-            cell = f"{mean(group.values(column)):,.{digits}f}"
-            cells.append(cell if spread is None or column == "parameters" else f"{cell} ± {spread:.{digits}f}")
+        for (column, digits), (value, spread) in zip(_COLUMNS.items(), group.statistics(), strict=True):
+            shown = "" if spread is None or column == "parameters" else f" ± {spread:.{digits}f}"
+            cells.append(f"{value:,.{digits}f}{shown}")
         rows.append([*cells, "" if group.notebook is None else f"{group.notebook:.4f}"])
-    return [header, *rows]
+    return rows
 
 
 def _natural(path: Path) -> tuple[str, int, str]:
+    """Sorts 2_name before 10_name."""
     number = path.name.split("_")[0]
     return str(path.parent), int(number) if number.isdigit() else -1, path.name
