@@ -40,15 +40,9 @@ class Style(NamedTuple):
 def answer(
     folder: Path, file: str, text: Sequence[str] | None, text_column: str, output: Path | None, style: Style
 ) -> None:
-    """Answers all reviews.
+    """Answers the reviews of `text`, else those of a file (`-`: standard input), by a finished run.
 
-    Args:
-        folder: of a finished run.
-        file: of reviews; `-`: standard input.
-        text: reviews, instead of a file.
-        text_column: of the file, where it has columns.
-        output: file to write, whole or not at all; None: standard output, as answers come.
-        style: how answers look.
+    The output is written whole or not at all; None: to standard output, as answers come.
 
     Raises:
         UserError: the run or the reviews cannot be used.
@@ -82,8 +76,7 @@ def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
         buffer += data
         # A long line grows in place: split anew at each read, it would cost the square of its length.
         if b"\n" in data:
-            *lines, rest = buffer.split(b"\n")
-            buffer = bytearray(rest)
+            *lines, buffer = buffer.split(b"\n")
             yield [(next(rows), _decode(line)) for line in lines]
     if buffer:
         yield [(next(rows), _decode(buffer))]

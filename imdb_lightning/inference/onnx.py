@@ -43,14 +43,13 @@ def to_onnx(network: SentimentNetwork) -> bytes:
         value = f"layer{number}"
         layers.append(f"{value} = {operation}")
     # Opset 20 is the first with Gelu; onnxruntime reads it, and IR version 9, from 1.17 on.
+    # Slice needs an end: any number past the last bag.
     model = onnx.parser.parse_model(f"""
         <ir_version: 9, opset_import: ["": 20]>
-        imdb_lightning (int64[?] ids, int64[?] offsets) => (float[?] probabilities) {{
-            axis = Constant <value_int = 0> ()
-            zero = Constant <value_ints = [0]> ()
-            one = Constant <value_ints = [1]> ()
-            last = Constant <value_ints = [-1]> ()
-            end = Constant <value_ints = [{2**62}]> ()
+        imdb_lightning (int64[?] ids, int64[?] offsets) => (float[?] probabilities)
+        <int64 axis = {{0}}, int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] last = {{-1}},
+         int64[1] end = {{{2**62}}}>
+        {{
             rows = Gather (kernel, ids)
             wide = CastLike (rows, zeros)
             running = CumSum (wide, axis)
@@ -68,8 +67,7 @@ def to_onnx(network: SentimentNetwork) -> bytes:
     arrays = {name: tensor.detach().numpy() for name, tensor in weights.items()}
     model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
     onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString()
-    return content
+    return bytes(model.SerializeToString())
 
 
 @torch.inference_mode()

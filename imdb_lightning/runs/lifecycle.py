@@ -24,7 +24,7 @@ from imdb_lightning.runs.files import remove_unfinished, write_text
 from imdb_lightning.runs.log import logging_to
 
 LOCK = ".lock"
-# How long a killed run's last process may take to be gone.
+# How long a killed run's last process may take to be gone, in which it still holds the lock.
 _LOCK_SECONDS = 20
 
 
@@ -34,6 +34,7 @@ class OtherRunError(UserError):
 
 def rank() -> int:
     """Which of the run's processes this is, as torchrun says; 0 when it is the only one."""
+    # Without torchrun's own variable, RANK is that of another launcher around this process.
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
@@ -53,30 +54,21 @@ def finished_result(config: Config, folder: Path) -> records.RunResult | None:
         return None
     # Through the schema, so that a run from before a setting was there has its default.
     saved, current = flatten(_settings(load_config(path))), flatten(_settings(config))
-    differing = [key for key in saved.keys() | current.keys() if saved.get(key, absent) != current.get(key, absent)]
+    keys = sorted(saved.keys() | current.keys())
+    differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
     if differing:
-        raise OtherRunError(
-            folder, "a new folder, or the settings of the run in it", "other values of " + ", ".join(sorted(differing)),
-            "Name another hydra.run.dir or hydra.sweep.dir.",
-        )  # fmt: skip
+        found, remedy = f"other values of {', '.join(differing)}", "Name another hydra.run.dir or hydra.sweep.dir."
+        raise OtherRunError(folder, "a new folder, or the settings of the run in it", found, remedy)
     status = records.read_status(folder)
     return records.read_result(folder) if status is not None and status.state == records.COMPLETED else None
 
 
 @contextmanager
-def open_run(
-    config: Config, folder: Path, epochs: Callable[[], int], lock_seconds: float = _LOCK_SECONDS
-) -> Iterator[None]:
-    """Writes `config.yaml`, keeps `train.log` and `status.json` while the body runs.
-
-    Args:
-        config: what runs.
-        folder: the run's; made if it is not there.
-        epochs: tells how many epochs are done.
-        lock_seconds: how long to wait for another process to leave the folder.
+def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: float = _LOCK_SECONDS) -> Iterator[None]:
+    """Writes `config.yaml`, keeps `train.log` and `status.json` while the body runs; `epochs` counts those completed.
 
     Raises:
-        OtherRunError: another process is at work in the folder.
+        OtherRunError: another process is at work in the folder, and still is after `wait` seconds.
     """
     if not is_first(config):
         with logging_to(None, rank()):
@@ -85,9 +77,9 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = (folder / records.CHECKPOINT).parent
     refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoints.name)
-    with _locked(folder, lock_seconds), logging_to(folder / records.LOG, rank()):
-        remove_unfinished(folder)
-        remove_unfinished(checkpoints)
+    with _locked(folder, wait), logging_to(folder / records.LOG, rank()):
+        for place in (folder, checkpoints):  # Not before the lock is held: another process may be writing there.
+            remove_unfinished(place)
         write_settings(config, folder)
         status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
         records.write_json(folder / records.STATUS, status)
@@ -108,8 +100,7 @@ def open_run(
 def refuse_links(folder: Path, *names: str | Path) -> None:
     """Refuses to write through links in a run's folder: a folder from elsewhere could have them point to any file.
 
-    Only files that are appended to and folders that are written to need it: a file that is written beside its place
-    and renamed takes the link's place.
+    For files that are appended to and folders; one that is written beside its place and renamed replaces the link.
 
     Raises:
         UserError: one of the names, relative to the folder, is a link.
@@ -146,10 +137,9 @@ def record_lost(folder: Path, reason: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """An exception in one line."""
-    text, kind = " ".join(str(error).split()), type(error).__name__
-    if getattr(error, "self_explanatory", False):
-        return text
-    return f"{kind}: {text}" if text else kind
+    text = " ".join(str(error).split())
+    alone = getattr(error, "self_explanatory", False)
+    return text if alone else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _settings(config: Config) -> dict[str, object]:
@@ -160,7 +150,7 @@ def _settings(config: Config) -> dict[str, object]:
 
 
 def _locked(folder: Path, seconds: float) -> AbstractContextManager[object]:
-    try:
+    try:  # In a with statement, what `acquire` returns releases the lock at the end.
         return FileLock(folder / LOCK, timeout=seconds).acquire()
     except Timeout as error:
         remedy = "Wait for it, or name another folder."

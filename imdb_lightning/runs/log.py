@@ -19,19 +19,11 @@ LOGGERS = {
 
 
 class _TerminalHandler(logging.Handler):
-    """Prints messages, warnings with their level, those of other ranks than 0 with their rank."""
-
-    def __init__(self, rank: int, level: int) -> None:
-        super().__init__(level)
-        self.rank = rank
-
     def emit(self, record: logging.LogRecord) -> None:
-        text = f"rank {self.rank}: {self.format(record)}" if self.rank else self.format(record)
-        if record.levelno >= logging.WARNING:
-            text = f"{record.levelname.lower()}: {text}"
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
             # Looked up each time: while a progress bar is shown, Rich's stream stands there and prints above the bar.
-            print(text, file=sys.stderr, flush=True)
+            print(level + self.format(record), file=sys.stderr, flush=True)
         except Exception:  # A terminal that has gone must not end the run.
             self.handleError(record)
 
@@ -40,15 +32,13 @@ class _TerminalHandler(logging.Handler):
 def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     """Sends the messages of `LOGGERS` to the file and the terminal while the body runs.
 
-    Args:
-        path: the log; None: this is not the first process, and only its warnings go to the terminal.
-        rank: of this process.
+    None: this is not the first process, and only its warnings go to the terminal.
     """
-    handlers: list[logging.Handler] = [_TerminalHandler(rank, logging.INFO if path else logging.WARNING)]
+    handlers: list[logging.Handler] = [_TerminalHandler(logging.INFO if path else logging.WARNING)]
+    handlers[0].setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
     if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handlers.append(file)
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = []
     logging.captureWarnings(True)
     for name, level in LOGGERS.items():

@@ -21,15 +21,9 @@ from numpy.typing import NDArray
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.runs.files import write_text
 
-CONFIG = "config.yaml"
-STATUS = "status.json"
-RESULTS = "results.json"
-HISTORY = "history.csv"
-PREDICTIONS = "predictions.csv"
-LOG = "train.log"
-WEIGHTS = "model.safetensors"
-VOCABULARY = "vocabulary.json"
-CHECKPOINT = "checkpoints/last.ckpt"
+CONFIG, STATUS, RESULTS = "config.yaml", "status.json", "results.json"
+HISTORY, PREDICTIONS, LOG = "history.csv", "predictions.csv", "train.log"
+WEIGHTS, VOCABULARY, CHECKPOINT = "model.safetensors", "vocabulary.json", "checkpoints/last.ckpt"
 # Folders of TensorBoard events: two of them, since TensorBoard overlays the curves of runs that share a tag.
 TRAIN, VALIDATION = "train", "validation"
 # A run's states.

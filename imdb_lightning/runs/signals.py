@@ -35,15 +35,11 @@ class SignalWatch:
 
     Only a second Ctrl-C ends a run at once: schedulers repeat themselves, and reach each process of a job both
     directly and through its parent.
-
-    Attributes:
-        received: the signal that came, one of `PREEMPTION_SIGNALS` before others; 0: none.
-        deferring: whether signals are only noted.
     """
 
     def __init__(self) -> None:
-        self.received = 0
-        self.deferring = False
+        self.received = 0  # The signal that came, one of `PREEMPTION_SIGNALS` before others; 0: none.
+        self.deferring = False  # Whether signals are only noted.
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalWatch:

@@ -130,7 +130,7 @@ def in_use(folder: Path, seconds: float) -> Iterator[None]:
 
 
 def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path) -> None:
-    run = open_run(compose(*SMALL), tmp_path, epochs=lambda: 0, lock_seconds=0)
+    run = open_run(compose(*SMALL), tmp_path, epochs=lambda: 0, wait=0)
     with in_use(tmp_path, 600), pytest.raises(UserError, match="one that is in use"), run:
         pytest.fail("two processes are at work in the folder")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
