@@ -3,8 +3,6 @@
 Each line of a stream is answered as soon as it is there.
 """
 
-from __future__ import annotations
-
 import csv
 import itertools
 import json

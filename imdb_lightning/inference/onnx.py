@@ -4,8 +4,6 @@ It takes bags, as word ids one after the other and where each bag begins. It is 
 kept only if onnxruntime computes the same probabilities with it.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

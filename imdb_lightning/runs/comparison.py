@@ -4,8 +4,6 @@ Runs with equal settings but for the seed make a group; a group's numbers are me
 deviation over its runs. A sweep ends with this, too.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

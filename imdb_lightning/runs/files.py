@@ -1,7 +1,5 @@
 """Files written whole or not at all: beside their place, then renamed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

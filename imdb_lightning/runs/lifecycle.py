@@ -4,8 +4,6 @@ One rule for a folder that is used again: a finished run gives back its results,
 checkpoint, and a run with other settings is refused. Of several processes only the first one writes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import os

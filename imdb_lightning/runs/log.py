@@ -1,7 +1,5 @@
 """Where a run's messages go: with their times to its `train.log`, without to the terminal."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Iterator

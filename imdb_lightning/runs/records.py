@@ -4,8 +4,6 @@ Every file is written beside its place and renamed, so that a reader finds it wh
 tables and plots of finished runs are made from these files alone.
 """
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json

@@ -4,8 +4,6 @@ Outside training they end the run at once. In training a handler only takes a no
 other processes is safe inside one; the checkpoint callback looks at the note after each step.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading
@@ -42,7 +40,7 @@ class SignalWatch:
         self.deferring = False  # Whether signals are only noted.
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> SignalWatch:
+    def __enter__(self) -> "SignalWatch":
         # Python lets only the main thread set handlers; in another one, the caller's handlers stay.
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
