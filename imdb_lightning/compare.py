@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from imdb_lightning.config.errors import exit_on_user_error
-from imdb_lightning.runs.comparison import find_runs, group_runs, print_comparison, write_comparison
+from imdb_lightning.runs.comparison import compare
 
 
 def main() -> None:
@@ -16,12 +16,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder for comparison.csv, .md and .png (default: the first DIR)")
     arguments = parser.parse_args()
     with exit_on_user_error():
-        runs = find_runs(arguments.folders)
-        groups = group_runs(runs)
-        output = arguments.output or arguments.folders[0]
-        output.mkdir(parents=True, exist_ok=True)
-        write_comparison(groups, runs, output)
-        print_comparison(groups, runs)
+        compare(arguments.folders, arguments.output or arguments.folders[0])
 
 
 if __name__ == "__main__":

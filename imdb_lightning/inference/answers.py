@@ -18,10 +18,9 @@ from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.readers import ANSWERABLE, read_rows
-from imdb_lightning.inference.saved_run import SavedRun, load_run
+from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
 from imdb_lightning.runs.files import replacing
 
-_BATCH = 1024
 _READ_BYTES = 1 << 20
 Review = tuple[int, str]  # Row from 1, and text.
 
@@ -60,7 +59,7 @@ def answer(
 
 def _rows(path: Path, text_column: str) -> Iterator[list[Review]]:
     rows = read_rows(path, text_column, label_column=None)
-    while batch := list(itertools.islice(rows, _BATCH)):
+    while batch := list(itertools.islice(rows, SCORING_BATCH)):
         for row in batch:
             if row.problem and row.problem not in ANSWERABLE:
                 raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")

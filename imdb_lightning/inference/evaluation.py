@@ -42,15 +42,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Tests a run, writes `evaluation.json`, predictions and pictures, and prints the numbers.
 
-    Args:
-        run: its folder.
-        data: files with labelled reviews; None: the run's own test reviews.
-        text_column: holds the review, in files with columns.
-        label_column: holds the label.
-        labels: names of the negative and the positive class in the files; 0 and 1 always do.
-        cache: holds the run's reviews; None: the user's own.
-        output: folder to write; None: below `RUN/evaluation`.
-        wrong: how many of the most confidently wrong reviews to show.
+    The arguments are those of the command `evaluate`, whose help says what they are.
 
     Raises:
         UserError: the run or the reviews cannot be used.

@@ -26,8 +26,8 @@ from imdb_lightning.model.objective import to_probabilities
 from imdb_lightning.runs.files import write_file, write_text
 from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
 
+# How an explanation names the id that every review begins with, and the one that all rare words share.
 START, RARE = "<start>", "<rare words>"
-"""How an explanation names the id that every review begins with, and the one that all rare words share."""
 LABELS = ("negative", "positive")
 # Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
 # batches of 1, 7, 64, 1000, 2048 and 6000.
@@ -38,29 +38,16 @@ SCORING_BATCH = 1024
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a review is scored as it is.
+    """Why a review is scored as it is."""
 
-    Attributes:
-        probability: of being positive, from 0 to 1.
-        logit: its log odds; the sum of `bias` and all `shares`.
-        bias: the logit of a review without words.
-        shares: of each distinct word in the logit, above 0 for positive, the largest in size first.
-    """
-
-    probability: float
-    logit: float
-    bias: float
-    shares: dict[str, float]
+    probability: float  # Of being positive, from 0 to 1.
+    logit: float  # Its log odds: the sum of `bias` and all `shares`.
+    bias: float  # The logit of a review without words.
+    shares: dict[str, float]  # Of each distinct word in the logit, above 0 for positive, the largest in size first.
 
 
 class SavedRun:
-    """A trained network and its words.
-
-    Args:
-        config: of the run.
-        network: with the weights that were tested.
-        word_index: word to rank.
-    """
+    """A trained network and its words; see `load_run`."""
 
     def __init__(self, config: Config, network: SentimentNetwork, word_index: dict[str, int]) -> None:
         self.config = config
@@ -69,14 +56,7 @@ class SavedRun:
         self._ids = word_ids(word_index, self._num_words)
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
-        """Probabilities of being positive.
-
-        Args:
-            texts: raw reviews, read as they are scored.
-
-        Returns:
-            float32 `[rows]`, from 0 to 1, in their order.
-        """
+        """Probabilities of being positive, float32 `[R]`, of raw reviews, which are read as they are scored."""
         parts, remaining = [np.zeros(0, np.float32)], iter(texts)
         while batch := list(itertools.islice(remaining, SCORING_BATCH)):
             parts.append(self.score(*self.bags(batch)))
@@ -124,13 +104,7 @@ class SavedRun:
 
 
 def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
-    """Writes what prediction needs besides the settings; reading it runs no code.
-
-    Args:
-        folder: of the run.
-        network: with the weights that were tested.
-        word_index: word to rank; None, where raw text cannot be predicted, leaves out `vocabulary.json`.
-    """
+    """Writes what prediction needs besides the settings; without a word index, no `vocabulary.json`."""
     weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
     write_file(folder / WEIGHTS, save(weights))
     if word_index is not None:

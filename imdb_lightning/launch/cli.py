@@ -18,7 +18,7 @@ from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
 from imdb_lightning.launch.run import launch, preflight
-from imdb_lightning.runs.comparison import compare_sweep
+from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.signals import Interrupted, leave
 
@@ -47,7 +47,7 @@ def main() -> None:
         if end.code != 1 or parsed.sweep is None or not parsed.sweep.exists():
             raise
     if parsed.sweep is not None and is_first(parsed.configs[0]):
-        succeeded = compare_sweep(parsed.sweep)
+        succeeded = compare([parsed.sweep], parsed.sweep)
         if not parsed.configs[0].keep:
             shutil.rmtree(parsed.sweep)
         sys.exit(0 if succeeded else 1)

@@ -66,9 +66,7 @@ def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:
 def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """Precision, recall and F1 of the positive class, and the area under the ROC curve.
 
-    Args:
-        probabilities: float32 `[R]`.
-        labels: int64 `[R]` of 0 and 1.
+    Takes probabilities, float32 `[R]`, and labels, int64 `[R]` of 0 and 1.
 
     Example:
         >>> metrics = classification_metrics(torch.tensor([0.9, 0.6, 0.4, 0.2]), torch.tensor([1, 0, 1, 0]))

@@ -52,13 +52,7 @@ def learning_rate_factor(step: int, schedule: str, warmup_steps: int, steps: int
     """What the learning rate is multiplied with in a step: a function of the step alone, so that a resumed run goes on.
 
     It rises to 1 in equal steps, then stays (`constant`), falls along half a cosine (Loshchilov and Hutter, "SGDR",
-    2017) or along a line, to 0 after the last step.
-
-    Args:
-        step: from 0.
-        schedule: `constant`, `cosine` or `linear`.
-        warmup_steps: steps of the rise.
-        steps: of the whole training.
+    2017) or along a line, to 0 after the last step. Steps count from 0; `steps` is the whole training.
 
     Example:
         >>> [learning_rate_factor(step, "linear", 2, 6) for step in range(7)]

@@ -153,14 +153,20 @@ def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
             console.print(f"{run.folder.name}: {run}", style="red", soft_wrap=True, highlight=False, markup=False)
 
 
-def compare_sweep(folder: Path) -> bool:
-    """Compares the jobs of a sweep in its folder; False: not all of them completed."""
-    runs = find_runs([folder])
+def compare(folders: Sequence[Path], output: Path) -> bool:
+    """Compares all runs in or below the folders, writes and prints the tables; False: not all of them completed.
+
+    Raises:
+        UserError: a folder holds no run.
+    """
+    runs = find_runs(folders)
     groups = group_runs(runs)
-    write_comparison(groups, runs, folder)
+    output.mkdir(parents=True, exist_ok=True)
+    write_comparison(groups, runs, output)
     print_comparison(groups, runs)
-    lines = f"comparison   {folder}/comparison.md, .csv, .png\ncurves       tensorboard --logdir {folder}"
-    Console().print(lines, highlight=False, soft_wrap=True)
+    lines = [f"comparison   {output}/comparison.md, .csv, .png"]
+    lines += [f"curves       tensorboard --logdir {folder}" for folder in folders]
+    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
     return all(run.result for run in runs)
 
 

@@ -127,21 +127,6 @@ def write_predictions(folder: Path, labels: NDArray[np.integer[Any]], probabilit
     write_text(folder / PREDICTIONS, "\n".join(["row,label,probability", *rows]) + "\n")
 
 
-def read_predictions(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Reads back labels `[R]` and probabilities `[R]` that `write_predictions` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    path = folder / PREDICTIONS
-    try:
-        rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
-        return rows[:, 1].astype(np.int64), rows[:, 2].astype(np.float32)
-    except (OSError, ValueError, IndexError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(path, "predictions as a run writes them", text, "Name a finished run's folder.") from error
-
-
 def _read_record(path: Path, kind: type[_Record]) -> _Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -25,23 +25,19 @@ class History(pl.Callback):
     """Records each epoch's metrics, rewrites `history.csv` and logs one line.
 
     In a trainer's list it comes before the callbacks that read its last row.
-
-    Attributes:
-        epochs: the epochs so far.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.epochs: list[Epoch] = []
+        self.epochs: list[Epoch] = []  # Those that are done.
         self._start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock of an epoch that goes on in the middle, for which there is no `on_train_epoch_start`."""
-        self._start = time.perf_counter()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
         self._start = time.perf_counter()
+
+    # Not called for an epoch that goes on in the middle.
+    on_train_epoch_start = on_train_start
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch.
@@ -81,9 +77,6 @@ class BestWeights(pl.Callback):
 
     Lightning has nothing for Keras's `restore_best_weights`; a checkpoint file for it would cost 6 ms an epoch and a
     second file that can disagree with the first. The copy goes into the one checkpoint instead.
-
-    Args:
-        monitor: a key of `MONITORS`.
     """
 
     def __init__(self, monitor: str) -> None:

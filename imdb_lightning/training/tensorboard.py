@@ -17,10 +17,6 @@ class TensorBoardCurves(pl.Callback):
     """Writes each epoch's numbers for TensorBoard, training and validation under the same tags.
 
     One `TensorBoardLogger` could not: it has one folder, and TensorBoard overlays the curves of two.
-
-    Args:
-        folder: of the run.
-        history: holds the numbers.
     """
 
     def __init__(self, folder: Path, history: History) -> None:
@@ -54,11 +50,7 @@ def write_test(
 ) -> None:
     """Gives a run its row in the HPARAMS tab, as a session of its `validation` run, and its pictures under IMAGES.
 
-    Args:
-        folder: of the run, with the figures as `NAME.png`.
-        hparams: settings by name.
-        metrics: of the test, by name.
-        figures: drawn of the test, by name.
+    All by their names; the figures are in the folder as `NAME.png` already.
     """
     scalars = {f"test/{name}": value for name, value in metrics.items()}
     with SummaryWriter(folder / VALIDATION) as writer:

@@ -19,7 +19,6 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.packaged import find_file, read_reviews
 from imdb_lightning.inference.saved_run import RARE, START, load_run
-from imdb_lightning.runs.records import read_predictions
 from tests import oracle
 from tests.support import Command
 
@@ -160,8 +159,10 @@ def test_probability_does_not_depend_on_the_reviews_around_it(trained: Path, lab
     np.testing.assert_array_equal(alone, run.predict_proba(texts))
 
 
-def test_predictions_file_reads_back(trained: Path) -> None:
-    labels, probabilities = read_predictions(trained)
-    assert (labels.sum(), len(probabilities)) == (90, 180)
-    with pytest.raises(UserError, match=r"predictions\.csv: expected predictions"):
-        read_predictions(trained.parent)
+def test_predictions_file_gives_each_float32_back(trained: Path) -> None:
+    header, *lines = (trained / "predictions.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    assert header == "row,label,probability"
+    assert [int(row) for row, _, _ in rows] == list(range(180))
+    assert sum(int(label) for _, label, _ in rows) == 90
+    assert all(f"{np.float32(probability):.9g}" == probability for _, _, probability in rows)

@@ -98,7 +98,7 @@ def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: py
     write_json(tmp_path / "1_a" / "status.json", Status("failed", "RuntimeError: [bold]no[/bold]", "", "", 0))
     (tmp_path / "2_a").mkdir()
     write_json(tmp_path / "2_a" / "status.json", Status("running", "", "", "", 3))
-    assert not compare.compare_sweep(tmp_path)
+    assert not compare.compare([tmp_path], tmp_path)
     printed, written = capsys.readouterr().out, (tmp_path / "comparison.md").read_text()
     assert "1_a: failed. RuntimeError: [bold]no[/bold]" in printed
     assert "- `1_a`: failed. RuntimeError: [bold]no[/bold]" in written
