@@ -58,9 +58,10 @@ class History(pl.Callback):
         self.epochs.append(epoch)
         if trainer.is_global_zero:
             write_history(self.folder, self.epochs)
+            # Within 80 columns: Rich breaks a line that is longer than the terminal is wide.
             log.info(
-                "epoch %2d/%d  loss %.4f  accuracy %.4f  val_loss %.4f  val_accuracy %.4f  %.2f s",
-                epoch.epoch, trainer.max_epochs, loss, accuracy, val_loss, val_accuracy, seconds,
+                "epoch %2d/%d  loss %.4f  val %.4f  accuracy %.4f  val %.4f  %.2f s",
+                epoch.epoch, trainer.max_epochs, loss, val_loss, accuracy, val_accuracy, seconds,
             )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
