@@ -1,10 +1,8 @@
 """One rank of a run: `python -m imdb_lightning.worker RUN_DIR`, started by torchrun.
 
-The settings are in the run's folder. A rank that was interrupted, or that cannot go on for a reason that the user can
-mend, ends with status 0, since torchrun would start any other again; `status.json` says what happened.
+A rank that was interrupted, or that cannot go on for a reason that the user can mend, ends with status 0, as torchrun
+would start any other again; `status.json` says what happened.
 """
-
-from __future__ import annotations
 
 import sys
 import time
@@ -13,12 +11,9 @@ from pathlib import Path
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
-from imdb_lightning.launch.rank import join_group, join_ranks, relay_refusal
+from imdb_lightning.launch.ranks import join_group, join_ranks, relay_refusal
 from imdb_lightning.runs.records import CONFIG
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
-
-TORCHRUN_SECONDS = 2
-"""For torchrun, which looks ten times a second, to see that a rank was killed before the others report an error."""
 
 
 def main() -> None:
@@ -40,8 +35,8 @@ def main() -> None:
             except UserError as error:
                 relay_refusal(error)
             except RuntimeError:
-                # Very likely another rank's end, which broke a connection: that one is to be the error that is shown.
-                time.sleep(TORCHRUN_SECONDS)
+                # Very likely another rank's end broke a connection: torchrun looks every 0.1 s, and is to see it first.
+                time.sleep(2)
                 raise
 
         record(run)()

@@ -1,12 +1,12 @@
 """A run as several processes: started by torchrun, watched, told about signals, and their result brought back.
 
 Lightning's own launcher would repeat this process's command line in each child, the whole of a sweep included, and
-leave its variables behind. Here each rank is `python -m imdb_lightning.worker RUN_DIR`, which knows neither Hydra nor
-the command line, and nothing of it is seen in this process.
+leave its variables behind. Here each rank is `python -m imdb_lightning.worker RUN_DIR`, which knows no command line:
+it ends with its torchrun, joins the others, and hands its mistakes back. Both sides meet in a private folder.
 """
 
-from __future__ import annotations
-
+import atexit
+import ctypes
 import json
 import os
 import signal
@@ -14,33 +14,27 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from imdb_lightning.config.errors import RelayedError
+from imdb_lightning.config.errors import RelayedError, UserError
 from imdb_lightning.config.schema import Config, TrainerConfig
-from imdb_lightning.launch.rank import SCRATCH, TORCHRUN, end_with_parent
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import is_first, record_failure, write_settings
 from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
 from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
-_KEEP_ALIVE_SECONDS = 3600
-"""How often torchrun writes that it is alive: for other machines, of which there are none where it writes to a file,
-which would grow by 0.4 KB each time, 7 MB a day with its default of 5 s."""
+# Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files.
+_SCRATCH = "IMDB_LIGHTNING_SCRATCH"
+_TORCHRUN = "torchrun"  # Name of the file with torchrun's process number.
+# For the other ranks to find the same mistake; on a busy machine they start seconds after one another.
+_REFUSAL_SECONDS = 5
 # What another launcher around us, or an earlier run, may have left.
 _FOREIGN = (
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_",
-    "GROUP_",
-    "ROLE_",
-    "MASTER_",
-    "NODE_RANK",
-    "TORCHELASTIC_",
-    "PL_GLOBAL_SEED",
-)
+    "RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "NODE_RANK", "TORCHELASTIC_", "PL_GLOBAL_SEED",
+)  # fmt: skip
 
 
 class RanksFailedError(RuntimeError):
@@ -48,12 +42,7 @@ class RanksFailedError(RuntimeError):
 
 
 def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
-    """Runs the ranks of this machine to their end.
-
-    Args:
-        config: the settings.
-        folder: the run's, on a disk that all machines share.
-        devices: processes on this machine.
+    """Runs one rank for each device of this machine to the end; the folder is on a disk that all machines share.
 
     Raises:
         UserError: what the ranks cannot go on with.
@@ -64,27 +53,31 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         write_settings(config, folder)
     with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
         scratch = Path(name)
-        process = subprocess.Popen(
-            [*_torchrun(config.trainer, devices, scratch), "-m", "imdb_lightning.worker", str(folder)],
-            env=_environment(config.trainer, scratch),
-            start_new_session=True,  # Ctrl-C is for this process, which passes it on.
-            preexec_fn=partial(_prepare_torchrun, os.getpid()),
-        )
-        (scratch / TORCHRUN).write_text(str(process.pid))
+        command = [*_torchrun(config.trainer, devices, scratch), "-m", "imdb_lightning.worker", str(folder)]
+        environment, prepare = _environment(config.trainer, scratch), partial(_prepare_torchrun, os.getpid())
+        # In a session of its own: Ctrl-C is for this process, which passes it on.
+        process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=prepare)
+        (scratch / _TORCHRUN).write_text(str(process.pid))
         with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
         if signals.received:
             raise Interrupted(signals.received)
-        _raise_refusal(folder, scratch)
-        reason = _first_error(scratch / "error.json")
-    return _outcome(folder, code, reason)
+        return _outcome(folder, scratch, code)
 
 
 def _prepare_torchrun(parent: int) -> None:
     """Runs in the child before torchrun does: Slurm signals every process of a job, and torchrun is to outlive that."""
-    end_with_parent(parent)
+    _end_with_parent(parent)
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of <sys/prctl.h>.
+        if os.getppid() != parent:  # It died before it could be watched.
+            os._exit(1)
 
 
 def _torchrun(config: TrainerConfig, devices: int, scratch: Path) -> list[str]:
@@ -92,11 +85,11 @@ def _torchrun(config: TrainerConfig, devices: int, scratch: Path) -> list[str]:
     command += [f"--max-restarts={config.max_restarts}", f"--log-dir={scratch / 'logs'}"]
     command += [f"--nnodes={config.num_nodes}", "--rdzv-backend=c10d", "--rdzv-id=imdb_lightning"]
     if config.num_nodes == 1:
-        # torchrun's own store, also that of --standalone, listens on all addresses without a password, and torchrun
-        # unpickles what it reads there: whoever reached the machine could run code as this user. A file cannot be
-        # reached.
-        conf = f"store_type=file,keep_alive_interval={_KEEP_ALIVE_SECONDS}"
-        return [*command, f"--rdzv-conf={conf}", f"--rdzv-endpoint={scratch / 'rendezvous'}", "--local-addr=127.0.0.1"]
+        # torchrun's own store, also that of --standalone, listens on all addresses and unpickles what comes: whoever
+        # reached the machine could run code as this user.
+        command += [f"--rdzv-endpoint={scratch / 'rendezvous'}", "--local-addr=127.0.0.1"]
+        # torchrun tells other machines that it is alive. Here there are none, and its file would grow by 7 MB a day.
+        return [*command, "--rdzv-conf=store_type=file,keep_alive_interval=3600"]
     if config.rendezvous is not None:
         return [*command, f"--rdzv-endpoint={config.rendezvous}"]
     step = current_step()
@@ -120,32 +113,29 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         # Slurm signals torchrun, too; see `_prepare_torchrun`. Known from torch 2.10 on.
         "PET_SIGNALS_TO_HANDLE": "SIGQUIT",
-        SCRATCH: str(scratch),
+        _SCRATCH: str(scratch),
     }
 
 
 class _SignalsToRanks(SignalWatch):
-    """Passes the first signal on to the ranks, which save and leave; a second Ctrl-C ends them at once.
-
-    Not to torchrun: it would take the signal for its own end and report the ranks' good-bye as a failure.
-    """
+    """Passes the first signal on to the ranks, which save and leave; a second Ctrl-C ends them at once."""
 
     def __init__(self, torchrun: subprocess.Popen[bytes], scratch: Path) -> None:
         super().__init__()
         self.torchrun, self.scratch = torchrun, scratch
 
     def react(self, signum: int, first: bool) -> None:
-        """Passes it on."""
         ranks = [int(path.read_text()) for path in self.scratch.glob("*.pid")]
         if not ranks or (signum == signal.SIGINT and not first):
             self.torchrun.kill()  # The ranks end with it.
+        # Not to torchrun, too: it would take the signal for its own end and report the ranks' good-bye as a failure.
         for pid in ranks if first else ():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
 
-def _raise_refusal(folder: Path, scratch: Path) -> None:
-    """Raises what a rank could not go on with, if there was anything."""
+def _outcome(folder: Path, scratch: Path, code: int) -> RunResult:
+    """The result of ranks that have ended, or the reason why there is none."""
     refusals = sorted(scratch.glob("refusal-*"))
     if refusals:
         reason = refusals[0].read_text(encoding="utf-8")
@@ -154,23 +144,67 @@ def _raise_refusal(folder: Path, scratch: Path) -> None:
         if refusals[0].name != "refusal-0":
             record_failure(folder, reason)
         raise RelayedError(reason)
-
-
-def _outcome(folder: Path, code: int, reason: str) -> RunResult:
     status = read_status(folder)
     state = "" if status is None else status.state
     if code == 0 and state == COMPLETED:
         return read_result(folder)
     if code == 0 and state == INTERRUPTED:
-        raise Interrupted(signal.SIGTERM)
+        raise Interrupted(signal.SIGTERM)  # The ranks were told to stop, and this process was not.
+    reason = "A process of the run was killed; torchrun's report above names it. The same command goes on."
+    with suppress(FileNotFoundError):  # What torchrun wrote of the first rank that failed, unless that was killed.
+        message = json.loads((scratch / "error.json").read_text())["message"]
+        reason = str(message if isinstance(message, str) else message["extraInfo"]["py_callstack"])
     if state not in (COMPLETED, FAILED):
-        record_failure(folder, reason)
+        record_failure(folder, reason)  # Else rank 0 has written how it ended.
     raise RanksFailedError(reason)
 
 
-def _first_error(path: Path) -> str:
-    """What torchrun wrote of the first rank that failed."""
-    if not path.is_file():
-        return "A process of the run was killed; torchrun's report above names it. The same command goes on."
-    message = json.loads(path.read_text())["message"]
-    return str(message if isinstance(message, str) else message["extraInfo"]["py_callstack"])
+def join_ranks() -> None:
+    """Makes this process, a rank, end with its torchrun, and tells `run_ranks` where to send signals.
+
+    To be called first: a torchrun that dies while a rank still imports torch would leave it behind.
+    """
+    if _SCRATCH in os.environ:
+        scratch = Path(os.environ[_SCRATCH])
+        _end_with_parent(int((scratch / _TORCHRUN).read_text()))
+        (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
+
+
+def relay_refusal(error: UserError) -> None:
+    """Hands a rank's `UserError` to `run_ranks`: torchrun would show it with a traceback, and start the rank again.
+
+    A refusal that the other ranks do not share ends them, too: they would wait for this one until their connections
+    time out, after half an hour.
+    """
+    if _SCRATCH not in os.environ:
+        if os.environ["RANK"] == "0":  # One of the ranks of a torchrun that somebody else has started.
+            print(error, file=sys.stderr)
+        return
+    scratch = Path(os.environ[_SCRATCH])
+    (scratch / f"refusal-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
+    deadline = time.monotonic() + _REFUSAL_SECONDS
+    while len(list(scratch.glob("refusal-*"))) < int(os.environ["LOCAL_WORLD_SIZE"]):
+        if time.monotonic() > deadline:
+            os.kill(int((scratch / _TORCHRUN).read_text()), signal.SIGKILL)  # All ranks end with it, this one too.
+        time.sleep(0.05)
+
+
+def join_group(config: TrainerConfig) -> None:
+    """Joins the ranks of one machine through a file in their private folder.
+
+    Lightning, which leaves a group alone that is there, would join them through a server on rank 0 that listens on all
+    addresses.
+    """
+    if _SCRATCH not in os.environ or config.num_nodes > 1:
+        return  # Several machines need that server, and a torchrun of somebody else's has no private folder.
+    import torch
+    import torch.distributed as dist
+
+    on_gpus = config.accelerator == "gpu"
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else None
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # Each restart has a file of its own: in the last one's, killed ranks have left their addresses.
+    file = Path(os.environ[_SCRATCH]) / f"group-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    backend, store = "nccl" if on_gpus else "gloo", file.as_uri()
+    dist.init_process_group(backend, init_method=store, rank=rank, world_size=ranks, device_id=device)
+    atexit.register(dist.destroy_process_group)  # nccl warns of one that is left to the interpreter's end.
