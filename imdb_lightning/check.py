@@ -1,55 +1,43 @@
-"""The command `python -m imdb_lightning.check`: what would stop a command, said before it is given.
-
-It takes what `python -m imdb_lightning` takes, and runs nothing.
-"""
-
-from __future__ import annotations
+"""The command `python -m imdb_lightning.check`: what would stop `python -m imdb_lightning` with the same arguments."""
 
 import sys
-from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch import clusters, command_line
-from imdb_lightning.launch.run import preflight
 
 
 def main() -> None:
     """Runs the command line; exit status 2: something is wrong."""
     command_line.register_schema()
-    parsed: list[command_line.CommandLine] = []
-    ok = _report("settings, data, devices", lambda: parsed.append(_read()))
-    for line in parsed:
-        for overrides, mistake in line.errors.items():
-            ok &= _report(overrides, partial(_raise, mistake))
-        if line.sweep is not None:
-            for subject, check in clusters.checks(line.launcher, line.configs, line.sweep).items():
-                ok &= _report(subject, check)
-    sys.exit(0 if ok else 2)
-
-
-def _read() -> command_line.CommandLine:
-    return command_line.read_command_line(sys.argv[1:], preflight)
-
-
-def _raise(error: UserError) -> None:
-    raise error
-
-
-def _report(subject: str, check: clusters.Check) -> bool:
-    console = Console(highlight=False, soft_wrap=True)
+    subject = "settings, data, devices"
     try:
-        open_question = check()
+        line = command_line.read_command_line(sys.argv[1:])
     except UserError as error:
-        console.print(f"[red]wrong[/red]  {escape(subject)}: {escape(str(error))}")
-        return False
-    if open_question is None:
-        console.print(f"[green]ok[/green]     {subject}")
-    else:
-        console.print(f"[yellow]open[/yellow]   {subject}: {escape(open_question)}")
-    return True
+        _print("wrong", subject, error)
+        sys.exit(2)
+    _print("ok", subject)
+    status = 2 if line.errors else 0
+    for overrides, mistake in line.errors.items():
+        _print("wrong", overrides, mistake)
+    # Where the command stops at the first mistake, all are looked for here.
+    for subject, check in clusters.sweep_checks(line.launcher, line.configs, line.sweep).items():
+        try:
+            unknown = check()
+            _print("ok" if unknown is None else "open", subject, unknown)
+        except UserError as error:
+            _print("wrong", subject, error)
+            status = 2
+    sys.exit(status)
+
+
+def _print(word: str, subject: str, detail: object = None) -> None:
+    color = {"ok": "green", "open": "yellow", "wrong": "red"}[word]
+    text = subject if detail is None else f"{subject}: {detail}"
+    # Unwrapped, so that a message can be searched for in a log.
+    Console(highlight=False, soft_wrap=True).print(f"[{color}]{word:7}[/{color}]{escape(text)}")
 
 
 if __name__ == "__main__":

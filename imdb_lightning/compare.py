@@ -1,7 +1,5 @@
 """The command `python -m imdb_lightning.compare DIR [DIR ...]`: finished runs side by side."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The command `python -m imdb_lightning.evaluate RUN [--data FILE]`: a finished run tested again, in full."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -12,12 +10,6 @@ from imdb_lightning.inference.saved_run import LABELS
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
-    arguments = _parse()
-    with exit_on_user_error():
-        evaluate(**vars(arguments))
-
-
-def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.evaluate", description=__doc__.partition(": ")[2])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
@@ -31,7 +23,8 @@ def _parse() -> argparse.Namespace:
         "--output", type=Path, help="folder to write (default: RUN/evaluation/test, or .../FILE's name)"
     )
     parser.add_argument("--wrong", type=int, default=10, help="most confidently wrong reviews to show (default: 10)")
-    return parser.parse_args()
+    with exit_on_user_error():
+        evaluate(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

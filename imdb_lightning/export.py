@@ -1,7 +1,5 @@
 """The command `python -m imdb_lightning.export RUN --format onnx`: a trained network for other runtimes."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -16,9 +14,8 @@ from imdb_lightning.runs.records import CONFIG
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="python -m imdb_lightning.export", description="A trained network for other runtimes."
-    )
+    about = "A trained network for other runtimes."
+    parser = argparse.ArgumentParser(prog="python -m imdb_lightning.export", description=about)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the file (default: onnx)")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/model.onnx)")
@@ -27,6 +24,7 @@ def main() -> None:
         network = load_network(arguments.run, load_config(arguments.run / CONFIG))
         content = to_onnx(network)
         difference = compare(network, content)
+    # Before anything is written: a file that is there has passed.
     if difference > TOLERANCE:
         sys.exit(f"onnxruntime gives other probabilities, by up to {difference:.1g}; nothing was written")
     output = arguments.output or arguments.run / "model.onnx"

@@ -1,7 +1,5 @@
 """The command `python -m imdb_lightning.predict RUN [FILE]`: probabilities, and reasons, for raw reviews."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys
@@ -13,20 +11,6 @@ from imdb_lightning.inference.answers import Style, answer
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
-    arguments = _parse()
-    to_people = arguments.explain and arguments.output is None and sys.stdout.isatty()
-    form = "color" if to_people and arguments.format == "csv" else arguments.format
-    style = Style(form, arguments.rows, arguments.explain, arguments.top)
-    # Who closes our output early, as `head` does, wants no more of it.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        with exit_on_user_error():
-            answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
-    except KeyboardInterrupt:  # How a stream that somebody types ends.
-        sys.exit(128 + signal.SIGINT)
-
-
-def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.predict", description=__doc__.partition(": ")[2])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="reviews; -, the default: standard input")
@@ -37,7 +21,18 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--text-column", default="text", help="of FILE, where it has columns (default: text)")
     parser.add_argument("--explain", action="store_true", help="add each word's share in the logit")
     parser.add_argument("--top", type=int, default=10, help="words to show on a terminal (default: 10)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    # Colors are for people; what goes into a file or to another program stays CSV.
+    colored = arguments.explain and arguments.output is None and sys.stdout.isatty()
+    form = "color" if colored and arguments.format == "csv" else arguments.format
+    style = Style(form, arguments.rows, arguments.explain, arguments.top)
+    # Who closes our output early, as `head` does, wants no more of it.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        with exit_on_user_error():
+            answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
+    except KeyboardInterrupt:  # How a stream that somebody types ends.
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

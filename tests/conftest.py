@@ -59,9 +59,7 @@ def compose(cache: Path) -> Callable[..., Config]:
     register_schema()
 
     def build(*arguments: str) -> Config:
-        return read_command_line(
-            [*arguments, f"data.cache_dir={cache}"], preflight=lambda config, launcher: None
-        ).configs[0]
+        return read_command_line([*arguments, f"data.cache_dir={cache}"], check=False).configs[0]
 
     return build
 

@@ -1,7 +1,5 @@
 """The main command, top to bottom: compose, check, launch, and compare what a sweep gave."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -17,7 +15,7 @@ from imdb_lightning.config.errors import UserError, exit_on_user_error
 from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
-from imdb_lightning.launch.run import launch, preflight
+from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.signals import Interrupted, leave
@@ -27,10 +25,9 @@ def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
     command_line.register_schema()
     with exit_on_user_error():
-        parsed = command_line.read_command_line(sys.argv[1:], preflight)
-        if parsed.sweep is not None:
-            for check in clusters.checks(parsed.launcher, parsed.configs, parsed.sweep).values():
-                check()
+        parsed = command_line.read_command_line(sys.argv[1:])
+        for check in clusters.sweep_checks(parsed.launcher, parsed.configs, parsed.sweep).values():
+            check()
     for overrides, mistake in parsed.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
     if parsed.launcher.name == "slurm":
@@ -53,36 +50,33 @@ def main() -> None:
         sys.exit(0 if succeeded else 1)
 
 
-def job(values: DictConfig) -> None:
+def job(settings: DictConfig) -> None:
     """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
     composed = HydraConfig.get()
     folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
     try:
-        config = parse(values)
+        config = parse(settings)
         result = launch(config, folder, keep_failed=sweeping)
     except Interrupted as interrupted:
-        key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)
-        again = f"{key}={os.path.relpath(place)}"
         if is_first(config):
-            print(f"Interrupted by {interrupted}. The same command with {again} goes on.", file=sys.stderr)
+            key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)
+            again = f"The same command with {key}={os.path.relpath(place)} goes on."
+            print(f"Interrupted by {interrupted}. {again}", file=sys.stderr)
         leave(interrupted)
-    except OtherRunError as error:
-        print(error, file=sys.stderr)  # Also in a sweep: its folder is another's, and no status is to be written there.
-        sys.exit(2)
     except Exception as error:
-        if sweeping:
-            record_failure(folder, error)
-            if isinstance(error, UserError):
-                print(error, file=sys.stderr)
-            else:
-                traceback.print_exc()
-            return
-        with exit_on_user_error():
-            raise
-    from imdb_lightning.runs.report import print_result
-
-    if not is_first(config):
+        # A sweep, too, ends where the folder is another run's: no status is to be written there.
+        if not sweeping or isinstance(error, OtherRunError):
+            with exit_on_user_error():
+                raise
+        record_failure(folder, error)
+        if isinstance(error, UserError):
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
         return
-    print_result(result, folder if config.keep else None)
-    if not (config.keep or sweeping):
-        shutil.rmtree(folder)
+    if is_first(config):
+        from imdb_lightning.runs.report import print_result
+
+        print_result(result, folder if config.keep else None)
+        if not (config.keep or sweeping):
+            shutil.rmtree(folder)

@@ -1,64 +1,46 @@
-"""What the overrides of a command line can name, and Hydra's complaints about them in our words.
-
-Options are those of our own `conf/`, of plug-ins, and of the folders that `--config-dir` or `hydra.searchpath` name.
-To be called while Hydra is initialized.
-"""
-
-from __future__ import annotations
+"""What overrides can name in `conf/`, plug-ins and folders of the user, and Hydra's complaints in our words."""
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import TrainerConfig
-from imdb_lightning.launch.clusters import find_plugin
+from imdb_lightning.launch.clusters import check_plugin
 
 CONFIG_NAME = "config"
 _HELP = "See: python -m imdb_lightning --help"
 
 
 def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
-    """The override that lets a composition of ours look into the folder that --config-dir names.
-
-    Hydra itself knows the folder. Of several overrides of the search path it takes the first.
-    """
+    """The override that lets a composition of ours find what --config-dir names, as Hydra's own does."""
     named = [text for text in overrides if text.partition("=")[0] == "hydra.searchpath"]
     if config_dir is None:
-        return named[:1]
+        return named[:1]  # Hydra, too, takes the first one.
     folder = Path(config_dir).absolute()
     if not folder.is_dir():
         raise UserError("--config-dir", "an existing folder", repr(config_dir), "Mend the path.")
     others = OverridesParser.create().parse_override(named[0]).value() if named else []
     # Not as_uri: Hydra takes what follows file:// as it is, and would look for a folder named my%20conf.
     paths = [f"file://{folder}", *map(str, others if isinstance(others, list) else [])]
-    return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
-
-
-def quoted(text: str) -> str:
-    """Text as Hydra's grammar quotes it, in which only the quote is escaped; JSON would spell out other letters.
-
-    Example:
-        >>> print(quoted('läufe "1"'))
-        "läufe \\"1\\""
-    """
-    return '"' + text.replace('"', '\\"') + '"'
+    quoted = [QuotedString(path, Quote.double).with_quotes() for path in paths]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"]
 
 
 def expand_glob(text: str, search: list[str]) -> str:
     """Lists what a glob over a group stands for: Hydra's own does not look into a group's folders.
 
-    `+experiment=glob(notebook/*relu*)` becomes
-    `+experiment=notebook/regularized_relu_bce,notebook/shallow_relu_bce`.
+    `+experiment=glob(notebook/*tanh*)` becomes `+experiment=notebook/deep_tanh_mse`, with commas between several.
     """
     if "=glob(" not in text:
         return text
@@ -71,41 +53,44 @@ def expand_glob(text: str, search: list[str]) -> str:
     return f"{text.partition('=')[0]}={','.join(chosen)}"
 
 
-def explain(error: Exception, search: Sequence[str] = ()) -> UserError:
-    """Hydra's and OmegaConf's complaints in our words."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        if error.missing_cfg_file == "hydra/launcher/submitit_slurm":
-            find_plugin("slurm")  # On which our own file of that launcher builds.
-        group, _, option = error.missing_cfg_file.rpartition("/")
+@contextmanager
+def explained(search: list[str]) -> Iterator[None]:
+    """Turns what Hydra and OmegaConf complain of in the body into a `UserError`."""
+    try:
+        yield
+    except MissingConfigException as error:
+        missing = str(error.missing_cfg_file)
+        group, _, option = missing.rpartition("/")
+        if group == "hydra/launcher":  # Plug-ins bring these options; our file for Slurm builds on submitit_slurm.
+            check_plugin("slurm" if option == "submitit_slurm" else option)
         if not _options(group, search):  # An option of a folder of options, as in experiment=notebook/x.
-            group, _, option = error.missing_cfg_file.partition("/")
+            group, _, option = missing.partition("/")
         options = _options(group, search)
-        return UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options))
-    if isinstance(error, OverrideParseException):
-        return UserError(error.override, "group=option or key=value", "something else", _HELP)
-    cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key, owner = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
-    fields = {field.name: field for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
-    name = key.rpartition(".")[2] if key else ""
-    if isinstance(cause, ValidationError) and name.partition("[")[0] in fields:
-        return UserError(key, str(fields[name.partition("[")[0]].type), repr(getattr(cause, "value", None)), _HELP)
-    if key and fields and name not in fields:
-        remedy = _closest(name, list(fields))
-        if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
-            remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
-        return UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy)
-    return UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP)
+        raise UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options)) from error
+    except OverrideParseException as error:
+        raise UserError(error.override, "group=option or key=value", "something else", _HELP) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        # Hydra wraps OmegaConf's errors, which know the key and the dataclass that it is not in or does not fit.
+        cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        key, owner = getattr(cause, "full_key", None) or "", getattr(cause, "object_type", None)
+        fields = {field.name: field for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+        name = key.rpartition(".")[2]
+        field = fields.get(name.partition("[")[0])  # Of a list, the key names an item.
+        if isinstance(cause, ValidationError) and field is not None:
+            raise UserError(key, str(field.type), repr(getattr(cause, "value", None)), _HELP) from error
+        if key and fields and name not in fields:
+            remedy = _closest(name, list(fields))
+            if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
+                remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
+            raise UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy) from error
+        raise UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP) from error
 
 
-def _options(group: str, search: Sequence[str]) -> list[str]:
+def _options(group: str, search: list[str]) -> list[str]:
     """All options of a group, those in folders of it by their path."""
     loader = GlobalHydra.instance().config_loader()
-
-    def found(kind: ObjectType) -> list[str]:
-        return loader.get_group_options(group, kind, CONFIG_NAME, list(search))
-
-    options = found(ObjectType.CONFIG)
-    for folder in found(ObjectType.GROUP):
+    options = loader.get_group_options(group, ObjectType.CONFIG, CONFIG_NAME, search)
+    for folder in loader.get_group_options(group, ObjectType.GROUP, CONFIG_NAME, search):
         options += [f"{folder}/{option}" for option in _options(f"{group}/{folder}", search)]
     return sorted(set(options))
 

@@ -29,7 +29,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(*arguments: str) -> CommandLine:
-    return read_command_line(arguments, preflight=lambda config, launcher: None)
+    return read_command_line(arguments, check=False)
 
 
 def compose(*arguments: str) -> Config:

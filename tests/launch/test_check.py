@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch import clusters
-from imdb_lightning.launch.gpus import claimed_gpu
+from imdb_lightning.launch.run import claimed_gpu
 from tests.support import Command
 
 DATA = ["data=synthetic"]
@@ -37,7 +37,7 @@ def test_each_mistake_is_named(command: Command, tmp_path: Path) -> None:
 def test_plug_in_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_ray_launcher", None)
     with pytest.raises(UserError, match=r"hydra/launcher=ray: expected the plug-in hydra-ray-launcher"):
-        clusters.find_plugin("ray")
+        clusters.check_plugin("ray")
 
 
 @pytest.mark.parametrize(("minutes", "timeouts", "refused"), [(10, 0, True), (10, 1, False), (11, 0, False)])

@@ -133,9 +133,19 @@ def test_other_sweepers_are_refused_before_anything_is_trained(
     assert {path.name for path in tmp_path.iterdir()} == {"my_conf"}
 
 
+@pytest.mark.parametrize(("name", "plugin"), [("joblib", "joblib"), ("slurm", "submitit")])
+def test_launcher_without_its_plug_in(name: str, plugin: str, command: Command, tmp_path: Path) -> None:
+    """Hydra itself only finds an option missing: the plug-in's own, or the one on which our file builds."""
+    hidden = f"import sys\nsys.modules['hydra_plugins.hydra_{plugin}_launcher'] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    answer = command(tmp_path, "-m", *SMALL, f"hydra/launcher={name}", PYTHONPATH=str(tmp_path))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"hydra/launcher={name}: expected the plug-in hydra-{plugin}-launcher")
+
+
 @pytest.mark.slow
 def test_failing_jobs_are_named_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
-    answer = command(tmp_path, "-m", *SMALL, "data.batch_size=100,0", "model.learning_rate=0.001,1e30")
+    answer = command(tmp_path, *SMALL, "data.batch_size=100,0", "model.learning_rate=0.001,1e30", "-m")
     assert answer.returncode == 1
     assert "This job will fail" in answer.stderr
     (sweep,) = (tmp_path / "logs" / "multirun").iterdir()

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
 from tests.support import CACHE, Command
 
@@ -103,11 +105,33 @@ def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
     assert "wrong  sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH" in answer.stdout
 
 
-def test_settings_of_a_launcher_are_shown_without_asking_it(command: Command, tmp_path: Path) -> None:
-    shown = ["--cfg", "hydra", "--package", "hydra.launcher", "hydra/launcher=slurm", "hydra.launcher.partition=gpu"]
-    answer = command(tmp_path, *shown, PATH=str(tmp_path))
+@pytest.mark.parametrize(
+    ("launcher", "setting"),
+    [("slurm", "partition: gpu\n"), pytest.param("ray", "address: null\n", marks=pytest.mark.ray)],
+)
+def test_settings_of_a_launcher_are_shown_without_asking_it(
+    launcher: str, setting: str, command: Command, tmp_path: Path
+) -> None:
+    """And without a warning of Hydra's, which it gives of a file that has the name of a plug-in's stored settings."""
+    pytest.importorskip({"slurm": "submitit"}.get(launcher, launcher))
+    shown = ["--cfg", "hydra", "--package", "hydra.launcher", f"hydra/launcher={launcher}"]
+    chosen = ["hydra.launcher.partition=gpu"] if launcher == "slurm" else []
+    answer = command(tmp_path, *shown, *chosen, PATH=str(tmp_path))
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert "partition: gpu\n" in answer.stdout
+    assert setting in answer.stdout
+
+
+def test_hydra_takes_our_launcher_in_the_place_of_submitits(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    from imdb_lightning.launch import submitit_launcher
+
+    monkeypatch.setattr(Plugins.instance(), "class_name_to_class", dict(Plugins.instance().class_name_to_class))
+    submitit_launcher.register()
+    plugin = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+    settings = OmegaConf.create({"hydra": {"launcher": {"_target_": plugin, "max_num_timeout": 3}}})
+    launcher = Plugins.instance().instantiate_launcher(None, lambda job: None, settings)
+    assert type(launcher) is submitit_launcher.SlurmLauncher
+    assert launcher.params == {"max_num_timeout": 3}
 
 
 def test_two_sweeps_at_once_keep_out_of_each_others_way(cache: Path, tmp_path: Path) -> None:
