@@ -22,8 +22,8 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
+# What can tell how good an epoch was, and whether less or more of it is better.
 MONITORS = {"val/loss": "min", "val/accuracy": "max"}
-"""What can tell how good an epoch was, and whether less or more of it is better."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,26 +32,20 @@ class ModelConfig(Section):
 
     section: ClassVar[str] = "model."
 
-    name: str
-    """Names the run's folder and its rows in tables."""
-    hidden_units: list[int]
-    """Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1."""
-    activation: str = choice(ACTIVATIONS)
-    """After each hidden layer."""
-    loss: str = choice(LOSSES)
-    """`bce`: binary cross-entropy; `mse`: squared error of the probability."""
+    name: str  # Names the run's folder and its rows in tables.
+    hidden_units: list[int]  # Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1.
+    activation: str = choice(ACTIVATIONS)  # After each hidden layer.
+    loss: str = choice(LOSSES)  # `bce`: binary cross-entropy; `mse`: squared error of the probability.
+    # Penalty `l2 * sum(w ** 2)` on each hidden kernel; part of every reported loss.
     l2: float = real(0.0, "a number, at least 0", lambda l2: l2 >= 0)
-    """Penalty `l2 * sum(w ** 2)` on each hidden kernel; part of every reported loss."""
+    # Share of hidden activations set to zero in training.
     dropout: float = real(0.0, "a number from 0 to below 1", lambda share: 0 <= share < 1, 0.5)
-    """Share of hidden activations set to zero in training."""
-    optimizer: str = choice(OPTIMIZERS, "adam")
-    """With Keras's settings."""
-    learning_rate: float = real(1e-3, "a number above 0", lambda rate: rate > 0)
-    """Step size."""
+    optimizer: str = choice(OPTIMIZERS, "adam")  # With Keras's settings.
+    learning_rate: float = real(1e-3, "a number above 0", lambda rate: rate > 0)  # Step size.
+    # How the step size goes on after warm-up; `cosine` and `linear` end at 0.
     schedule: str = choice(SCHEDULES, "constant")
-    """How the step size goes on after warm-up; `cosine` and `linear` end at 0."""
+    # Epochs over which the step size rises from 0, step by step.
     warmup_epochs: float = real(0.0, "a number, at least 0", lambda epochs: epochs >= 0)
-    """Epochs over which the step size rises from 0, step by step."""
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -71,28 +65,18 @@ class TrainerConfig(Section):
 
     section: ClassVar[str] = "trainer."
 
-    accelerator: str = choice(("cpu", "gpu"), "cpu")
-    """What it computes on."""
-    devices: int = 1
-    """Processes on each machine, one per device; -1: as many as it has GPUs."""
-    num_nodes: int = whole(1, 1)
-    """Machines."""
-    node_rank: int | None = None
-    """Which of several machines this is, from 0; null: there is only one."""
-    rendezvous: str | None = None
-    """Where several machines meet, `host:port` of the first; null: there is only one."""
-    max_restarts: int = whole(0, 0, example=2)
-    """How often killed or crashed processes are started again."""
+    accelerator: str = choice(("cpu", "gpu"), "cpu")  # What it computes on.
+    devices: int = 1  # Processes on each machine, one per device; -1: as many as it has GPUs.
+    num_nodes: int = whole(1, 1)  # Machines.
+    node_rank: int | None = None  # Which of several machines this is, from 0; null: there is only one.
+    rendezvous: str | None = None  # Where several machines meet, `host:port` of the first; null: there is only one.
+    max_restarts: int = whole(0, 0, example=2)  # How often killed or crashed processes are started again.
+    # Of activations and gradients; `16-mixed` on a GPU only.
     precision: str = choice(("32-true", "bf16-mixed", "16-mixed"), "32-true")
-    """Of activations and gradients; `16-mixed` on a GPU only."""
-    deterministic: bool = True
-    """Refuse operations whose result may differ from run to run."""
-    threads: int = whole(1, 1, 1024)
-    """CPU threads of each process; bits may differ between different numbers of them."""
-    max_epochs: int = whole(20, 1)
-    """Epochs at most."""
-    flags: dict[str, Any] = field(default_factory=dict)
-    """Anything else that `pytorch_lightning.Trainer` takes."""
+    deterministic: bool = True  # Refuse operations whose result may differ from run to run.
+    threads: int = whole(1, 1, 1024)  # CPU threads of each process; bits may differ between different numbers of them.
+    max_epochs: int = whole(20, 1)  # Epochs at most.
+    flags: dict[str, Any] = field(default_factory=dict)  # Anything else that `pytorch_lightning.Trainer` takes.
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -116,14 +100,13 @@ class CallbacksConfig(Section):
 
     section: ClassVar[str] = "callbacks."
 
+    # What tells how good an epoch was: the least loss, or the most accuracy.
     monitor: str = choice(tuple(MONITORS), "val/loss")
-    """What tells how good an epoch was: the least loss, or the most accuracy."""
+    # Stop after so many epochs without a better value; null: never stop early.
     patience: int | None = whole(None, 1, example=2)
-    """Stop after so many epochs without a better value; null: never stop early."""
-    restore_best: bool = False
-    """Test the best epoch's weights instead of the last one's."""
+    restore_best: bool = False  # Test the best epoch's weights instead of the last one's.
+    # Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments.
     extra: dict[str, Any] = field(default_factory=dict)
-    """Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -136,29 +119,25 @@ class CheckpointConfig(Section):
 
     section: ClassVar[str] = "checkpoint."
 
-    every_n_steps: int | None = whole(None, 1, example=100)
-    """After every so many steps; null: not."""
+    every_n_steps: int | None = whole(None, 1, example=100)  # After every so many steps; null: not.
+    # After so many minutes; null: not.
     every_minutes: float | None = real(None, "a number above 0", lambda minutes: minutes > 0, 5)
-    """After so many minutes; null: not."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Config(Section):
     """All settings of one run."""
 
-    name: str
-    """Names the run in tables and in a sweep's folders."""
-    seed: int = whole(0, 0, MAX_SEED)
-    """Of weights, order of reviews and dropout."""
-    keep: bool = True
-    """False: the run's folder is removed in the end."""
+    name: str  # Names the run in tables and in a sweep's folders.
+    seed: int = whole(0, 0, MAX_SEED)  # Of weights, order of reviews and dropout.
+    keep: bool = True  # False: the run's folder is removed in the end.
     model: ModelConfig
     data: DataConfig
     trainer: TrainerConfig
     callbacks: CallbacksConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    # Lightning loggers by name, each a mapping with the class as `_target_`, and its arguments.
     logger: dict[str, Any] = field(default_factory=dict)
-    """Lightning loggers by name, each a mapping with the class as `_target_`, and its arguments."""
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)

@@ -15,10 +15,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from imdb_lightning.data.vocabulary import tokenize
 
+# 16 bytes of BLAKE2b of a review and its label: among a billion reviews, two agree by chance once in 10^20 times.
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
-"""16 bytes of BLAKE2b of a review and its label: among a billion reviews, two agree by chance once in 10^20 times."""
+# A review whose words are `length` tokens from `start` on, its label, 0 or 1, and its digest; `Reviews` are `[R]`.
 REVIEW = np.dtype([("start", "<i8"), ("length", "<i8"), ("label", "u1"), ("digest", DIGEST)])
-"""A review whose words are `length` tokens from `start` on, its label, 0 or 1, and its digest; `Reviews` are `[R]`."""
 Reviews = NDArray[np.void]
 Labelled = tuple[str, int]
 

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from imdb_lightning.config.errors import UserError
 
 START_ID, RARE_ID = 1, 2
-INDEX_FROM = 3
-"""Offset from a word's rank to its id, Keras's `index_from`; the first word has id 4."""
-MAX_RANK = 2**31 - 4
-"""The largest rank whose id is an int32."""
+INDEX_FROM = 3  # Offset from a word's rank to its id, Keras's `index_from`; the first word has id 4.
+MAX_RANK = 2**31 - 4  # The largest rank whose id is an int32.
 
 WordIndex = Mapping[str, int]
 

@@ -32,8 +32,7 @@ from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_p
 _SHOWN = 160
 _CELLS = ("true_negative", "false_positive", "false_negative", "true_positive")
 
-Texts = Callable[[list[int]], list[str]]
-"""Gives the texts of rows."""
+Texts = Callable[[list[int]], list[str]]  # Gives the texts of rows.
 
 
 def evaluate(

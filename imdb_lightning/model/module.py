@@ -21,8 +21,7 @@ from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import Outcome, outcome_of, to_probabilities
 from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
 
-Batch = Sequence[Any]
-"""`(labels, scale, inputs, offsets)`, or `(x, y)`."""
+Batch = Sequence[Any]  # `(labels, scale, inputs, offsets)`, or `(x, y)`.
 
 
 class SentimentClassifier(pl.LightningModule):
