@@ -26,22 +26,12 @@ class UserError(ValueError):
     self_explanatory = True  # Its text stands in a run's status without the name of its class.
 
     def __init__(self, key: object, accepted: str, got: object, remedy: str) -> None:
-        # The four arguments stay in `args`, so that the error can be pickled on its way back from a cluster job.
+        # The four arguments stay in `args`, so that the error can be pickled: a rank or a cluster job hands it back.
         super().__init__(key, accepted, got, remedy)
 
     def __str__(self) -> str:
         key, accepted, got, remedy = self.args
         return f"{key}: expected {accepted}, but got {got}. {remedy}"
-
-
-class RelayedError(UserError):
-    """A `UserError` of another process, of which only the message is known."""
-
-    def __init__(self, message: str) -> None:
-        ValueError.__init__(self, message)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from imdb_lightning.config.errors import RelayedError, UserError
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import is_first, record_failure, write_settings
@@ -137,13 +138,13 @@ class _SignalsToRanks(SignalWatch):
 def _outcome(folder: Path, scratch: Path, code: int) -> RunResult:
     """The result of ranks that have ended, or the reason why there is none."""
     refusals = sorted(scratch.glob("refusal-*"))
-    if refusals:
-        reason = refusals[0].read_text(encoding="utf-8")
+    if refusals:  # Pickled, which is safe in a folder that this user alone can write to.
+        error: UserError = pickle.loads(refusals[0].read_bytes())
         # Rank 0 writes its own into the status, and knows when the folder is another run's. When another rank alone
         # has one, rank 0 has only seen a connection break.
         if refusals[0].name != "refusal-0":
-            record_failure(folder, reason)
-        raise RelayedError(reason)
+            record_failure(folder, error)
+        raise error
     status = read_status(folder)
     state = "" if status is None else status.state
     if code == 0 and state == COMPLETED:
@@ -181,7 +182,7 @@ def relay_refusal(error: UserError) -> None:
             print(error, file=sys.stderr)
         return
     scratch = Path(os.environ[_SCRATCH])
-    (scratch / f"refusal-{os.environ['RANK']}").write_text(str(error), encoding="utf-8")
+    (scratch / f"refusal-{os.environ['RANK']}").write_bytes(pickle.dumps(error))
     deadline = time.monotonic() + _REFUSAL_SECONDS
     while len(list(scratch.glob("refusal-*"))) < int(os.environ["LOCAL_WORLD_SIZE"]):
         if time.monotonic() > deadline:
