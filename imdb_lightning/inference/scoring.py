@@ -76,10 +76,16 @@ def draw_test(labels: Tensor, probabilities: Tensor, title: str) -> dict[str, Fi
     confusion = metrics.binary_confusion_matrix(probabilities, labels).numpy()
     return {
         "confusion": plots.plot_confusion(confusion, title),
-        "roc": plots.plot_roc(false_rate.numpy(), true_rate.numpy(), area, title),
-        "precision_recall": plots.plot_precision_recall(recall.numpy(), precision.numpy(), average, share, title),
+        "roc": plots.plot_rates(
+            ("false positive rate", false_rate.numpy()), ("true positive rate", true_rate.numpy()),
+            f"area {area:.4f}", (0.0, 1.0), title,
+        ),
+        "precision_recall": plots.plot_rates(
+            ("recall", recall.numpy()), ("precision", precision.numpy()),
+            f"average precision {average:.4f}", (share, share), title,
+        ),
         "calibration": plots.plot_calibration(labels.numpy(), probabilities.numpy(), title),
-    }
+    }  # fmt: skip
 
 
 def best_threshold(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:

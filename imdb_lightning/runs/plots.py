@@ -46,11 +46,7 @@ def plot_curves(history: Sequence[Epoch], quantity: str, title: str, best_epoch:
 
 
 def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
-    """Overlays the curves of several runs: one color a group, training dashed, validation solid.
-
-    Args:
-        groups: runs' histories by label; the first run of a group names it in the legend.
-    """
+    """Overlays the curves of groups of runs, by their labels: one color a group, training dashed, validation solid."""
     figure = _figure(2 * SIZE[0], SIZE[1] + 0.3 * len(groups))
     panels = figure.subplots(1, 2)
     for axes, quantity in zip(panels, QUANTITIES, strict=True):
@@ -65,12 +61,7 @@ def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
 
 
 def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
-    """Draws how many reviews of each class were taken for which, and their share of the true class.
-
-    Args:
-        counts: `[2, 2]`, true class by predicted class.
-        title: above the picture.
-    """
+    """Draws counts `[2, 2]`, true class by predicted class, and their shares of the true class."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(5.2, 4.4)
     axes = figure.subplots()
@@ -85,23 +76,18 @@ def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
     return figure
 
 
-def plot_roc(false_rate: NDArray[Any], true_rate: NDArray[Any], area: float, title: str) -> Figure:
-    """Draws the true positive rate over the false positive rate, one point a threshold."""
-    figure, axes = _square("false positive rate", "true positive rate", title)
-    axes.plot(false_rate, true_rate, color=COLORS[0], label=f"area {area:.4f}")
-    axes.plot([0, 1], [0, 1], ":", color=GRAY, label="by chance")
-    axes.legend(loc="lower right", frameon=False)
-    return figure
-
-
-def plot_precision_recall(
-    recall: NDArray[Any], precision: NDArray[Any], average: float, share: float, title: str
+def plot_rates(
+    x: tuple[str, NDArray[Any]], y: tuple[str, NDArray[Any]], label: str, by_chance: tuple[float, float], title: str
 ) -> Figure:
-    """Draws precision over recall, one point a threshold; `share` is that of the positive reviews."""
-    figure, axes = _square("recall", "precision", title)
-    axes.plot(recall, precision, color=COLORS[0], label=f"average precision {average:.4f}")
-    axes.axhline(share, linestyle=":", color=GRAY, label=f"by chance {share:.2f}")
-    axes.legend(loc="lower left", frameon=False)
+    """Draws one rate over another, each with its name: a point `[T]` for each threshold.
+
+    Guessing would give the line between the heights `by_chance` at 0 and at 1.
+    """
+    figure, axes = _square(x[0], y[0], title)
+    axes.plot(x[1], y[1], color=COLORS[0], label=label)
+    axes.plot([0, 1], by_chance, ":", color=GRAY, label="by chance")
+    # Where no curve runs, be it one that rises or one that falls.
+    axes.legend(loc="lower right" if by_chance[0] < by_chance[1] else "lower left", frameon=False)
     return figure
 
 
