@@ -10,6 +10,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
 
 from imdb_lightning.config.errors import UserError, exit_on_user_error
 from imdb_lightning.config.schema import parse
@@ -18,6 +20,7 @@ from imdb_lightning.launch.overrides import CONFIG_NAME
 from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
+from imdb_lightning.runs.records import RunResult
 from imdb_lightning.runs.signals import Interrupted, leave
 
 
@@ -75,8 +78,27 @@ def job(settings: DictConfig) -> None:
             traceback.print_exc()
         return
     if is_first(config):
-        from imdb_lightning.runs.report import print_result
-
-        print_result(result, folder if config.keep else None)
+        _print_result(result, folder if config.keep else None)
         if not (config.keep or sweeping):
             shutil.rmtree(folder)
+
+
+def _print_result(result: RunResult, folder: Path | None) -> None:
+    """Prints losses and accuracies, best epoch and seconds, and the folder, if it is kept."""
+    table = Table("", title=f"{result.name}, seed {result.seed}", title_justify="left")
+    for column in ("loss", "accuracy"):
+        table.add_column(column, justify="right")
+    for split, numbers in (("validation", result.validation), ("test", result.test)):
+        table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
+    stopped, seconds = "stopped early" if result.stopped == "early" else "all epochs", result.seconds
+    lines = [
+        f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
+        f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
+    ]
+    if folder is not None:
+        relative = os.path.relpath(folder)  # As people type it.
+        lines += [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
+    console = Console()
+    console.print(table)
+    # Unwrapped: paths and commands are there to be copied.
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
