@@ -57,10 +57,8 @@ class SyntheticDataConfig(DataConfig):
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
         if self.validation_size >= self.reviews:
-            raise UserError(
-                "data.validation_size", f"fewer than the {self.reviews} of data.reviews", self.validation_size,
-                "Lower it or raise data.reviews.",
-            )  # fmt: skip
+            accepted, remedy = f"fewer than the {self.reviews} of data.reviews", "Lower it or raise data.reviews."
+            raise UserError("data.validation_size", accepted, self.validation_size, remedy)
 
 
 @dataclass(kw_only=True, slots=True)

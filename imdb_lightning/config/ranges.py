@@ -31,10 +31,13 @@ class Section:
             accepted, holds, example = setting.metadata.get("range", (None, None, None))
             value = getattr(self, setting.name)
             if accepted and not (value is None and setting.default is None) and not holds(value):
-                key = f"{self.section}{setting.name}"
-                raise UserError(
-                    key, accepted, repr(value) if isinstance(value, str) else value, f"Try {key}={example}."
-                )
+                key, got = f"{self.section}{setting.name}", repr(value) if isinstance(value, str) else value
+                raise UserError(key, accepted, got, f"Try {key}={example}.")
+
+
+def file_name() -> Any:
+    """A field that becomes part of a folder's name."""
+    return field(metadata={"range": ("a name without '/'", lambda name: name and "/" not in name, "mine")})
 
 
 def choice(options: tuple[str, ...], default: Any = dataclasses.MISSING) -> Any:

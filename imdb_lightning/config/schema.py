@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imdb_lightning.config.data import DATA_SCHEMAS, DataConfig
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, real, whole
+from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, file_name, real, whole
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
@@ -32,7 +32,7 @@ class ModelConfig(Section):
 
     section: ClassVar[str] = "model."
 
-    name: str  # Names the run's folder and its rows in tables.
+    name: str = file_name()  # Names the run's folder and its rows in tables.
     hidden_units: list[int]  # Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1.
     activation: str = choice(ACTIVATIONS)  # After each hidden layer.
     loss: str = choice(LOSSES)  # `bce`: binary cross-entropy; `mse`: squared error of the probability.
@@ -49,8 +49,6 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
-        if not self.name or "/" in self.name:
-            raise UserError("model.name", "a name without '/'", repr(self.name), "It becomes a folder's name.")
         units = self.hidden_units if isinstance(self.hidden_units, Sequence) else []
         if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
@@ -128,7 +126,7 @@ class CheckpointConfig(Section):
 class Config(Section):
     """All settings of one run."""
 
-    name: str  # Names the run in tables and in a sweep's folders.
+    name: str = file_name()  # Names the run in tables and in a sweep's folders.
     seed: int = whole(0, 0, MAX_SEED)  # Of weights, order of reviews and dropout.
     keep: bool = True  # False: the run's folder is removed in the end.
     model: ModelConfig
@@ -142,14 +140,11 @@ class Config(Section):
     def __post_init__(self) -> None:
         Section.__post_init__(self)
         _check_targets("logger", self.logger)
-        if not self.name or "/" in self.name:
-            raise UserError("name", "a name without '/'", repr(self.name), "It becomes part of a folder's name.")
         processes = self.trainer.devices * self.trainer.num_nodes
         if processes > self.data.batch_size:
-            raise UserError(
-                "data.batch_size", f"at least one review for each of the {processes} processes", self.data.batch_size,
-                "Raise it, or lower trainer.devices or trainer.num_nodes.",
-            )  # fmt: skip
+            accepted = f"at least one review for each of the {processes} processes"
+            remedy = "Raise it, or lower trainer.devices or trainer.num_nodes."
+            raise UserError("data.batch_size", accepted, self.data.batch_size, remedy)
 
 
 def _check_targets(key: str, settings: dict[str, Any]) -> None:
@@ -161,10 +156,7 @@ def _check_targets(key: str, settings: dict[str, Any]) -> None:
 
 
 def parse(values: DictConfig) -> Config:
-    """Turns composed or saved values into checked settings.
-
-    Args:
-        values: the run's settings; interpolations are resolved here.
+    """Turns composed or saved values into checked settings; resolves interpolations.
 
     Raises:
         UserError: a value is out of range, or two do not go together.

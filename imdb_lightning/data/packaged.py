@@ -6,7 +6,9 @@ vocabulary is learnt from the training reviews alone.
 
 import csv
 import hashlib
+import itertools
 import json
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
-from imdb_lightning.data.vocabulary import encode, learn, load_word_index, tokenize, word_ids
+from imdb_lightning.data.vocabulary import encode, load_word_index, rank_words, tokenize, word_ids
 
 # Reviews of these splits; the other 5,000 test.
 TRAIN, VALIDATION = 15_000, 5_000
@@ -34,7 +36,7 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
         texts, labels = read_reviews(file)
         reviews = [tokenize(text) for text in texts]
         train, validation, test = _split(labels)
-        word_index = learn(reviews[row] for row in train)
+        word_index = rank_words(Counter(itertools.chain.from_iterable(reviews[row] for row in train)))
         (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
         ids_of_words = word_ids(word_index, num_words)
         for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):

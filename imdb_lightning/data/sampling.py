@@ -38,38 +38,26 @@ class EpochOrder:
 
 
 class Batch(NamedTuple):
-    """This process's part of a global batch; it may be empty.
+    """This process's part of a global batch; it may be empty."""
 
-    Attributes:
-        labels: float32 `[b]` of 0 and 1.
-        scale: processes / reviews of the whole global batch, float32 scalar. A sum of losses times it has a gradient
-            whose mean over processes is that of the global batch's mean loss, however uneven the parts are.
-        inputs: word ids int32 `[n]`, or for the dense layout multi-hot rows float32 `[b, V]`.
-        offsets: int32 `[b + 1]`, where each review's ids begin; None for the dense layout.
-    """
-
-    labels: Tensor
+    labels: Tensor  # Float32 `[b]` of 0 and 1.
+    # Processes / reviews of the whole global batch, float32 scalar. A sum of losses times it has a gradient whose mean
+    # over processes is that of the global batch's mean loss, however uneven the parts are.
     scale: Tensor
-    inputs: Tensor
-    offsets: Tensor | None
+    inputs: Tensor  # Word ids int32 `[n]`, or for the dense layout multi-hot rows float32 `[b, V]`.
+    offsets: Tensor | None  # Int32 `[b + 1]`, where each review's ids begin; None for the dense layout.
 
 
 @dataclass(eq=False)
 class BatchLoader:
-    """This process's parts of an epoch's batches, as `Batch` tuples of CPU tensors.
-
-    Attributes:
-        batch_size: reviews in a global batch; the last one is what is left.
-        sampler: the order of training; None: rows in their order.
-        rank: which of the `world_size` parts of each batch is this process's.
-    """
+    """This process's parts of an epoch's batches, as `Batch` tuples of CPU tensors."""
 
     bags: Bags
-    batch_size: int
+    batch_size: int  # Reviews in a global batch; the last one is what is left.
     num_words: int
-    layout: str
-    sampler: EpochOrder | None = None
-    rank: int = 0
+    layout: str  # `sparse` or `dense`.
+    sampler: EpochOrder | None = None  # The order of training; None: rows in their order.
+    rank: int = 0  # Which of the `world_size` parts of each batch is this process's.
     world_size: int = 1
     # Lightning looks for this on any loader with a sampler; None is what a DataLoader of whole batches has.
     batch_sampler = None

@@ -29,8 +29,7 @@ def check_reviews(config: DataConfig) -> None:
     Raises:
         UserError: a named file is missing, or sizes do not fit it.
     """
-    check, _ = SOURCES[type(config)]
-    check(config)
+    SOURCES[type(config)][0](config)
 
 
 def load_reviews(config: DataConfig) -> Splits:
@@ -39,8 +38,7 @@ def load_reviews(config: DataConfig) -> Splits:
     Raises:
         UserError: they are not to be had, or cannot be used.
     """
-    _, load = SOURCES[type(config)]
-    return load(cache_folder(config.cache_dir), config)
+    return SOURCES[type(config)][1](cache_folder(config.cache_dir), config)
 
 
 def find_splits(cache: Path, data: Mapping[str, Any], num_words: int) -> Splits | None:

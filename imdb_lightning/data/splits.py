@@ -32,16 +32,9 @@ class Splits:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        validation_size: int,
-        train_size: int | None,
-        *,
-        source: str,
-        sha256: str | None,
-        word_index: WordIndex | None,
-        test_texts: TextsOf | None = None,
-    ) -> None:
+        self, folder: Path, validation_size: int, train_size: int | None, *, source: str, sha256: str | None,
+        word_index: WordIndex | None, test_texts: TextsOf | None = None,
+    ) -> None:  # fmt: skip
         development = open_bags(folder, DEVELOPMENT)
         stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
         self.train, self.validation = development.part(validation_size, stop), development.part(0, validation_size)

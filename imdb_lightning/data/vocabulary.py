@@ -7,7 +7,6 @@ are reserved; a rank too rare for the network's input becomes id 2, and a word o
 import itertools
 import json
 import string
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -39,18 +38,13 @@ def tokenize(text: str) -> list[str]:
     return [word for word in text.translate(_TABLE).split(" ") if word]
 
 
-def learn(reviews: Iterable[list[str]]) -> dict[str, int]:
-    """Ranks all words of the tokenized reviews by frequency; equally frequent ones by the alphabet.
+def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
+    """Ranks words by their counts; equally frequent ones by the alphabet.
 
     Example:
-        >>> learn([["b", "a", "c"], ["c"]])
+        >>> rank_words({"b": 1, "a": 1, "c": 2})
         {'c': 1, 'a': 2, 'b': 3}
     """
-    return rank_words(Counter(itertools.chain.from_iterable(reviews)))
-
-
-def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
-    """Ranks words by their counts; equally frequent ones by the alphabet."""
     # A tie must not be left to the order of counting: ids would depend on the order of the reviews.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {word: rank for rank, (word, _) in enumerate(ordered, start=1)}

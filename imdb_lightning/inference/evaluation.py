@@ -30,6 +30,7 @@ from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_p
 
 # Characters of a wrong review on the terminal; `evaluation.json` has all of it.
 _SHOWN = 160
+# Of the confusion matrix, true class by predicted class, row by row.
 _CELLS = ("true_negative", "false_positive", "false_negative", "true_positive")
 
 Texts = Callable[[list[int]], list[str]]  # Gives the texts of rows.
@@ -48,7 +49,7 @@ def evaluate(
     """
     config, result = load_config(run / CONFIG), read_result(run)
     network = load_network(run, config)
-    torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
     cache = cache or own_cache()
     own = find_splits(cache, result.data, config.data.num_words)
     if data is not None:
@@ -77,6 +78,7 @@ def evaluate(
     most_wrong = _most_wrong(answers, probabilities, texts, wrong)
     if output is None:
         output = run / "evaluation" / name
+        # The run's folder may be a stranger's.
         refuse_links(run, "evaluation", f"evaluation/{name}")
     output.mkdir(parents=True, exist_ok=True)
     record["most_wrong"] = most_wrong

@@ -76,12 +76,8 @@ class SavedRun:
         names |= {START_ID: START, RARE_ID: RARE}
         ordered = sorted(zip(ids.tolist(), shares.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
         logit = bias + float(shares.sum())
-        return Explanation(
-            probability=float(torch.sigmoid(torch.tensor(logit))),
-            logit=logit,
-            bias=bias,
-            shares={names[identity]: share for identity, share in ordered},
-        )
+        shares_of_words = {names[identity]: share for identity, share in ordered}
+        return Explanation(float(torch.sigmoid(torch.tensor(logit))), logit, bias, shares_of_words)
 
     def bags(self, texts: Iterable[str]) -> tuple[Ids, Ids]:
         """Bags of raw reviews: ids int32 `[n]` and offsets int32 `[B + 1]`."""
@@ -112,19 +108,14 @@ def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex |
 
 
 def load_run(path: str | Path) -> SavedRun:
-    """Reads a trained network.
-
-    Args:
-        path: a run's folder, here or copied from elsewhere.
+    """Reads a trained network from a run's folder, here or copied from elsewhere.
 
     Raises:
         UserError: a file is missing, damaged, or of another run.
 
     Example:
-        ```python
         run = load_run("logs/shallow_relu_bce/2026-01-01_12-00-00-000000")
         run.predict_proba(["a wonderful film", "the worst film ever made"])
-        ```
     """
     folder = Path(path)
     config = load_config(folder / CONFIG)

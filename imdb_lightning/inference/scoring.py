@@ -23,32 +23,21 @@ CALIBRATION_BINS = 15
 
 
 class Scores(NamedTuple):
-    """A network on a split.
+    """A network on a split."""
 
-    Attributes:
-        labels: int64 `[R]` of 0 and 1.
-        probabilities: of being positive, float32 `[R]`.
-        metrics: `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`, `calibration_error`.
-    """
-
-    labels: Tensor
-    probabilities: Tensor
+    labels: Tensor  # Int64 `[R]` of 0 and 1.
+    probabilities: Tensor  # Of being positive, float32 `[R]`.
+    # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`, `calibration_error`.
     metrics: dict[str, float]
 
 
 @torch.inference_mode()
 def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int) -> Scores:
-    """Tests a network, to the digit as a run of so many processes on CPUs does.
-
-    Args:
-        network: in its evaluation state, on the CPU.
-        config: tells the batch size, layout and precision.
-        bags: the split.
-        world_size: parts that each batch is cut into: sums and small matrix products are rounded by parts.
-    """
+    """Tests a network (in its evaluation state, on the CPU) to the digit as a run of so many processes on CPUs does."""
     data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
     batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
     parts: list[list[Tensor]] = []
+    # One rank's part of each batch after the other's: sums and small matrix products are rounded by parts.
     for rank in range(world_size):
         totals.append(LossAndAccuracy())
         parts.append([])

@@ -16,11 +16,7 @@ from imdb_lightning.model.network import SentimentNetwork
 
 @torch.no_grad()
 def word_shares(network: SentimentNetwork, ids: Tensor) -> tuple[Tensor, float]:
-    """Shares of a bag's words in its logit.
-
-    Args:
-        network: in its evaluation state, on the CPU.
-        ids: of the bag, int64 `[n]`.
+    """Shares of a bag's words (ids int64 `[n]`) in its logit, by a network in its evaluation state, on the CPU.
 
     Returns:
         The words' shares, float64 `[n]`, and the bias: the logit of a review without words. Together they add up to the

@@ -36,6 +36,7 @@ class LossAndAccuracy(Metric):
         losses, penalty, probabilities = outcome
         self.loss_sum += losses.detach().sum(dtype=torch.float64)
         if penalty is not None:
+            # Each review's loss bears it whole, as in the losses that Keras reports.
             self.loss_sum += penalty.detach().double() * len(labels)
         self.hits += ((probabilities > 0.5) == (labels > 0.5)).sum()
         self.reviews += len(labels)

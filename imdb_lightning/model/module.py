@@ -40,9 +40,6 @@ class SentimentClassifier(pl.LightningModule):
     Raises:
         UserError: an argument is out of its range.
 
-    Attributes:
-        test_probabilities: of all test reviews in their order, float32 `[R]`, after a test.
-
     Example:
         >>> classifier = SentimentClassifier(hidden_units=[16], activation="relu", loss="bce")
         >>> sum(p.numel() for p in classifier.parameters())
@@ -58,7 +55,7 @@ class SentimentClassifier(pl.LightningModule):
         self.save_hyperparameters(asdict(config) | {"num_words": num_words})
         self.network = SentimentNetwork(num_words, config.hidden_units, activation, config.dropout)
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
-        self.test_probabilities = torch.empty(0)
+        self.test_probabilities = torch.empty(0)  # Of all test reviews in their order, float32 `[R]`, after a test.
         self._parts: list[Tensor] = []
         # Of the schedule; the loader tells when training starts.
         self._steps = self._warmup_steps = 0
@@ -119,6 +116,7 @@ class SentimentClassifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs validation's totals."""
         self._log_totals("val")
+        # Lightning resets only metrics that are logged as such, not by their values.
         self.totals_of("val").reset()
 
     def on_test_epoch_start(self) -> None:

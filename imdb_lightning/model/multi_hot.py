@@ -20,10 +20,6 @@ from torch.autograd.function import once_differentiable
 class MultiHotLinear(nn.Module):
     """`y[b] = bias + sum of weight[i] over the ids i in bag b`.
 
-    Args:
-        num_words: `V`.
-        units: `H`.
-
     Attributes:
         weight: float32 `[V, H]`, Glorot-uniform (Glorot and Bengio, 2010), as in Keras's `Dense`.
         bias: float32 `[H]`, zeros.
@@ -85,13 +81,8 @@ class _SumOfRows(torch.autograd.Function):
 def transpose(ids: Tensor, offsets: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
     """For each word, the bags that hold it, in their order: a bag of bags, so that sums are always in one order.
 
-    Args:
-        ids: `[N]`.
-        offsets: `[B + 1]`.
-        num_words: `V`.
-
-    Returns:
-        rows `[N]` and starts `[V + 1]`, of the ids' type: word `i` is in the bags `rows[starts[i]:starts[i + 1]]`.
+    Of ids `[N]` and offsets `[B + 1]` come rows `[N]` and starts `[V + 1]`, of the ids' type: word `i` is in the bags
+    `rows[starts[i]:starts[i + 1]]`.
 
     Example:
         >>> transpose(torch.tensor([0, 2, 0]), torch.tensor([0, 2, 3]), 3)

@@ -15,13 +15,7 @@ class SentimentNetwork(nn.Module):
     """Bags of words to logits of being positive.
 
     Each hidden layer is linear, activation, dropout; the output is linear. Kernels start Glorot-uniform and
-    biases at zero, as in Keras.
-
-    Args:
-        num_words: width of the multi-hot input, `V`.
-        hidden_units: units of each hidden layer, at least one layer.
-        activation: a key of `ACTIVATIONS`.
-        dropout: share of hidden activations set to zero in training, from 0 to below 1.
+    biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`.
     """
 
     def __init__(self, num_words: int, hidden_units: Sequence[int], activation: str, dropout: float) -> None:
@@ -33,6 +27,7 @@ class SentimentNetwork(nn.Module):
             if dropout:
                 rest.append(nn.Dropout(dropout))
             linear = nn.Linear(units, next_units)
+            # Torch's own start draws from a narrower range, and biases, too: other curves than the notebook's.
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
             rest.append(linear)

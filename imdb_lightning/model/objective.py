@@ -28,17 +28,11 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": binary_cross_ent
 
 
 class Outcome(NamedTuple):
-    """A network on one batch: what training, validation, the test and `evaluate` all start from.
+    """A network on one batch: what training, validation, the test and `evaluate` all start from."""
 
-    Attributes:
-        losses: of each review, without the penalty, float32 `[B]`.
-        penalty: scalar that every review's loss bears in addition; None without L2.
-        probabilities: of being positive, float32 `[B]`, without a gradient.
-    """
-
-    losses: Tensor
-    penalty: Tensor | None
-    probabilities: Tensor
+    losses: Tensor  # Of each review, without the penalty, float32 `[B]`.
+    penalty: Tensor | None  # Scalar that every review's loss bears in addition; None without L2.
+    probabilities: Tensor  # Of being positive, float32 `[B]`, without a gradient.
 
 
 def outcome_of(

@@ -17,11 +17,6 @@ class KerasAdam(torch.optim.Adam):
     turns one form into the other and leaves the work to torch's fused kernel. Over 20 steps from the same weights
     losses then agree with Keras's to 4e-6, and probabilities after them to 3e-4; without it these differ by 1e-2
     (`tests/model/test_parity.py`).
-
-    Args:
-        parameters: what to train.
-        lr: step size, above 0.
-        eps: Keras's epsilon.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, eps: float = 1e-7) -> None:

@@ -84,6 +84,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
         state, reason = records.COMPLETED, ""
         try:
             yield
+        # Whatever it was: an Interrupted or a SystemExit is no Exception.
         except BaseException as error:
             state = records.FAILED if isinstance(error, Exception) else records.INTERRUPTED
             reason = _reason(error)

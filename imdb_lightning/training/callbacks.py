@@ -89,6 +89,7 @@ class BestWeights(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copies the weights if they are better than all before."""
         score = self.sign * float(trainer.callback_metrics[self.monitor])
+        # Of equally good epochs the first one's stay, as in Keras.
         if score < self.score:
             self.score = score
             self.weights = {name: weight.detach().clone() for name, weight in pl_module.state_dict().items()}
@@ -145,6 +146,7 @@ class StepSeeds(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seeds the generator of the device that the step runs on."""
+        # Hashed, so that neighbouring steps and ranks draw nothing alike.
         entropy = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank])
         drawn = int(entropy.generate_state(1, np.uint64)[0])
         if pl_module.device.type == "cuda":

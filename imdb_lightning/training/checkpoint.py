@@ -66,6 +66,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves."""
+        # Validation is over by now, and the callbacks before this one hold its numbers.
         self._save_together(trainer, due=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -85,7 +86,9 @@ class LastCheckpoint(Checkpoint):
             dist.all_reduce(requests, dist.ReduceOp.MAX)
             due, signum = bool(requests[0]), int(requests[1])
         if due or signum:
+            # On all ranks: rank 0 writes, after the module has gathered the totals of each.
             trainer.save_checkpoint(self.path)
             self._saved_at = time.monotonic()
         if signum:
+            # By all ranks after the same step: one that left alone would keep the others waiting in a reduction.
             raise Interrupted(signum)

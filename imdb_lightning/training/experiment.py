@@ -7,6 +7,7 @@ import dataclasses
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -38,17 +39,11 @@ from imdb_lightning.training.trainer import build_targets, build_trainer
 def run(
     config: Config, folder: Path, callbacks: Sequence[pl.Callback] = (), started: float | None = None, gpu: int = 0
 ) -> RunResult:
-    """Trains, restores the best weights, tests and reports.
+    """Trains, restores the best weights, tests and reports, all in the folder; returns what its `results.json` holds.
 
-    Args:
-        config: of the run.
-        folder: where everything is written.
-        callbacks: any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
-        started: when the run began, by `time.perf_counter`, if that was before this call.
-        gpu: which GPU to use if the run is of one process and on a GPU.
-
-    Returns:
-        What `results.json` holds.
+    `callbacks` are any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
+    The run began at `started`, by `time.perf_counter`, or with this call. A single process on GPUs uses the one of
+    number `gpu`.
 
     Raises:
         UserError: the data is not to be had, a trainer flag is wrong, training diverged, or the folder is in use or
@@ -165,18 +160,12 @@ def _result(
 ) -> RunResult:  # fmt: skip
     tested, splits = epochs[best_epoch - 1 if config.callbacks.restore_best else -1], datamodule.splits
     return RunResult(
-        name=config.name,
-        model=config.model.name,
-        seed=config.seed,
-        test=test,
+        name=config.name, model=config.model.name, seed=config.seed, test=test,
         validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
-        epochs=len(epochs),
-        best_epoch=best_epoch,
+        epochs=len(epochs), best_epoch=best_epoch,
         stopped="early" if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
         parameters=sum(parameter.numel() for parameter in trainer.lightning_module.parameters()),
-        world_size=trainer.world_size,
-        precision=config.trainer.precision,
-        seconds=seconds,
+        world_size=trainer.world_size, precision=config.trainer.precision, seconds=seconds,
         data={
             "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
             "num_words": config.data.num_words,
@@ -192,9 +181,7 @@ def _result(
 def _git_commit() -> str | None:
     """The commit of the code that runs; None outside its own checkout, as when it was installed from a wheel."""
     root = Path(__file__).resolve().parent.parent.parent
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    answer = subprocess.run(
-        ["git", "-C", root, "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    command = ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None

@@ -42,14 +42,9 @@ _ELSEWHERE = {
 def build_trainer(
     config: TrainerConfig, folder: Path, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger], gpu: int = 0
 ) -> pl.Trainer:
-    """The trainer that the settings ask for, for this process: alone, or one of several under torchrun.
+    """The trainer that the settings ask for, for this process: alone, on GPU `gpu`, or one of several under torchrun.
 
-    Args:
-        config: where and how long.
-        folder: of the run, where callbacks write that are told no other place.
-        callbacks: all but a progress bar, which is added on a terminal if there is none among them.
-        loggers: what else gets the logged metrics besides our own files.
-        gpu: which GPU a single process on GPUs uses.
+    On a terminal a progress bar is added if there is none among the callbacks.
 
     Raises:
         UserError: a flag is unknown, or it is set elsewhere.
@@ -104,13 +99,9 @@ def build_trainer(
 
 
 def build_targets(key: str, settings: dict[str, Any], kind: type, **defaults: Any) -> list[Any]:
-    """Makes the objects that settings name by their classes.
+    """Makes the objects of a kind that settings (`key` in messages) name by their classes, as `_target_`.
 
-    Args:
-        key: of the settings, for messages.
-        settings: mappings with `_target_` by name, as `hydra.utils.instantiate` takes them.
-        kind: what each has to be.
-        defaults: arguments for those that take them and whose settings leave them out.
+    `defaults` are arguments for those that take them and whose settings leave them out.
 
     Raises:
         UserError: a class cannot be found or made, or it is of another kind.
