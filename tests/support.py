@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -66,3 +67,20 @@ def equal(first: object, second: object) -> bool:
         return torch.equal(first, second)
     same = first == second
     return bool(same.all()) if hasattr(same, "all") else bool(same)
+
+
+@contextmanager
+def in_use(folder: Path, seconds: float) -> Iterator[None]:
+    """Another process holds the folder's lock for so long."""
+    holder = (
+        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
+        "print(flush=True); time.sleep(float(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", holder, str(folder / ".lock"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            yield
+        finally:
+            other.kill()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import CACHE, Command, family, wait_until_gone
+from tests.support import CACHE, Command, family, in_use, wait_until_gone
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -180,6 +180,16 @@ def test_mistake_of_one_rank_alone_is_one_message(command: Command, tmp_path: Pa
     answer = command(tmp_path, *DATA, *ddp(2), "hydra.run.dir=run", PYTHONPATH=str(tmp_path))
     assert answer.returncode == 2
     assert answer.stderr.splitlines()[-1] == "data.path: expected a file on this machine, but got none. Copy it."
+
+
+def test_folder_in_use_is_left_alone_in_a_sweep_too(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep" / "0_shallow_relu_bce"
+    folder.mkdir(parents=True)
+    with in_use(folder, 600):
+        answer = command(tmp_path, "-m", *DATA, *ddp(2), "seed=0,1", "hydra.sweep.dir=sweep")
+    assert answer.returncode == 2
+    assert "expected a folder that no process is at work in" in answer.stderr.splitlines()[-1]
+    assert not (folder / "status.json").exists()  # It is the other process's.
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.runs.lifecycle import open_run
 from imdb_lightning.runs.signals import Interrupted
 from imdb_lightning.training import experiment
-from tests.support import CACHE, Command, equal, outcome
+from tests.support import CACHE, Command, equal, in_use, outcome
 
 SMALL = [
     "data=synthetic", "data.reviews=3000", "data.validation_size=1000", "data.test_size=700", "data.num_words=800",
@@ -110,23 +108,6 @@ def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"other values of model\.dropout, seed\."):
         experiment.run(compose(*SMALL, "trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-@contextmanager
-def in_use(folder: Path, seconds: float) -> Iterator[None]:
-    """Another process holds the folder's lock for so long."""
-    holder = (
-        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
-        "print(flush=True); time.sleep(float(sys.argv[2]))"
-    )
-    command = [sys.executable, "-c", holder, str(folder / ".lock"), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        try:
-            yield
-        finally:
-            other.kill()
 
 
 def test_two_commands_cannot_work_in_one_folder(compose, tmp_path: Path) -> None:
