@@ -3,6 +3,8 @@
 # Field types as text, which is how messages show them.
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +13,16 @@ from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, re
 
 # Of a part to be cut: accepted in words, and as a test.
 SIZE = ("a whole number, or a share between 0 and 1", lambda size: 0 < size < 1 or (size >= 1 and size == int(size)))
+
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return bool(value == "balanced")
+    return len(value) == 2 and all(type(weight) in (int, float) and 0 < weight < math.inf for weight in value)
+
+
+# Of weights of the two classes: accepted in words, as a test, and an example.
+WEIGHTS = ("balanced, or two numbers above 0", _are_weights, "balanced")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,6 +38,8 @@ class DataConfig(Section):
     # Train on only the first so many training reviews; null: on all.
     train_size: int | None = whole(None, 1, example=15_000)
     batch_size: int = whole(512, 1)  # Reviews in a step over all processes together.
+    # Of the losses of negative and positive reviews; `balanced`: both classes weigh the same in all; null: 1.
+    class_weights: Any = field(default=None, metadata={"range": WEIGHTS})
     # `sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results.
     layout: str = choice(("sparse", "dense"), "sparse")
 

@@ -1,5 +1,6 @@
 """A finished run tested again, in full: on its own test reviews or on others."""
 
+import dataclasses
 import json
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
 from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
+from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
@@ -50,15 +52,18 @@ def evaluate(
     config, result = load_config(run / CONFIG), read_result(run)
     network = load_network(run, config)
     torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
+    # Through the settings, which check what a stranger's file holds.
+    checked = dataclasses.replace(config.data, class_weights=result.data.get("class_weights")).class_weights
+    weights = find_class_weights(checked, np.zeros(0, np.uint8))
     cache = cache or own_cache()
     own = find_splits(cache, result.data, config.data.num_words)
     if data is not None:
         files = find_files("--data", data)
         name, (texts, bags) = files[0].name.partition(".")[0], _read(run, files, text_column, label_column, labels)
-        scores = score(network, config, bags, world_size=1)
+        scores = score(network, config, bags, 1, weights)
     elif own is not None:
         name, texts = "test", _texts_of(own, run, config.data.num_words)
-        scores = score(network, config, own.test, result.world_size)
+        scores = score(network, config, own.test, result.world_size, weights)
     else:
         # A stranger's settings may name any file, and any folder as the cache: neither is touched.
         trained_with = config.data.cache_dir or "DIR"
@@ -70,7 +75,7 @@ def evaluate(
     rows = {name.replace("_", " "): f"{value:.4f}" for name, value in scores.metrics.items()}
     rows |= {cell.replace("_", " "): f"{count:,}" for cell, count in zip(_CELLS, confusion, strict=True)}
     if own is not None:
-        validation = score(network, config, own.validation, result.world_size)
+        validation = score(network, config, own.validation, result.world_size, weights)
         best = best_threshold(validation.labels.numpy(), validation.probabilities.numpy())
         accuracy = float(((probabilities > best) == answers).mean())
         record["threshold"] = {"best_on_validation": best, "accuracy": accuracy}

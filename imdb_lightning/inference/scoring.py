@@ -32,8 +32,13 @@ class Scores(NamedTuple):
 
 
 @torch.inference_mode()
-def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int) -> Scores:
-    """Tests a network (in its evaluation state, on the CPU) to the digit as a run of so many processes on CPUs does."""
+def score(
+    network: SentimentNetwork, config: Config, bags: Bags, world_size: int, class_weights: tuple[float, float] | None
+) -> Scores:
+    """Tests a network (in its evaluation state, on the CPU) to the digit as a run of so many processes on CPUs does.
+
+    `class_weights` are those of the run, in the loss alone.
+    """
     data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
     batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
     parts: list[list[Tensor]] = []
@@ -41,11 +46,11 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
     for rank in range(world_size):
         totals.append(LossAndAccuracy())
         parts.append([])
-        for labels, _, inputs, offsets in BatchLoader(
-            bags, batch_size, data.num_words, data.layout, rank=rank, world_size=world_size
+        for labels, _, inputs, offsets, weights in BatchLoader(
+            bags, batch_size, data.num_words, data.layout, None, rank, world_size, class_weights
         ):
             with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
-                outcome = outcome_of(network, inputs, offsets, labels, config.model.loss, config.model.l2)
+                outcome = outcome_of(network, inputs, offsets, labels, weights, config.model.loss, config.model.l2)
             totals[-1].update(outcome, labels)
             parts[-1].append(outcome.probabilities)
     (loss, accuracy), all_labels = add_up(totals), torch.from_numpy(bags.labels.astype(np.int64))

@@ -24,34 +24,38 @@ class LossAndAccuracy(Metric):
     loss_sum: Tensor
     hits: Tensor
     reviews: Tensor
+    weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("reviews", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, outcome: Outcome, labels: Tensor) -> None:
         """Adds a batch with its labels, float32 `[B]` of 0 and 1."""
-        losses, penalty, probabilities = outcome
+        losses, weight, penalty, probabilities = outcome
         self.loss_sum += losses.detach().sum(dtype=torch.float64)
         if penalty is not None:
             # Each review's loss bears it whole, as in the losses that Keras reports.
-            self.loss_sum += penalty.detach().double() * len(labels)
+            self.loss_sum += penalty.detach().double() * weight
         self.hits += ((probabilities > 0.5) == (labels > 0.5)).sum()
         self.reviews += len(labels)
+        self.weight += weight
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy, float64 scalars."""
-        return self.loss_sum / self.reviews, self.hits / self.reviews.double()
+        return self.loss_sum / self.weight, self.hits / self.reviews.double()
 
 
 def add_up(totals: Sequence[LossAndAccuracy]) -> tuple[float, float]:
     """Mean loss and accuracy over the totals of several ranks, rounded as `compute` does when it reduces over them."""
-    loss_sum, hits, reviews = (
-        torch.stack([getattr(part, state) for part in totals]).sum(0) for state in ("loss_sum", "hits", "reviews")
+    states = ("loss_sum", "hits", "reviews", "weight")
+    loss_sum, hits, reviews, weight = (
+        torch.stack([getattr(part, state) for part in totals]).sum(0) for state in states
     )
-    return float(loss_sum / reviews), float(hits / reviews.double())
+    return float(loss_sum / weight), float(hits / reviews.double())
 
 
 def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -4,6 +4,7 @@ It knows settings and a folder; neither a command line nor how its process came 
 """
 
 import dataclasses
+import logging
 import os
 import platform
 import shlex
@@ -22,6 +23,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
+from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
@@ -34,6 +36,8 @@ from imdb_lightning.training.callbacks import BestWeights, History, ResumableEar
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
 from imdb_lightning.training.trainer import build_targets, build_trainer
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -83,6 +87,12 @@ def run(
         test = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         ends["test"] = time.perf_counter()
+        if trainer.is_global_zero and test["accuracy"] <= (share := datamodule.splits.test.larger_class()):
+            log.warning(
+                "With %.4f of the test reviews right, the network is no better than one that always answers the larger "
+                "class (%.4f). Where classes differ much in size, try data.class_weights=balanced.",
+                test["accuracy"], share,
+            )  # fmt: skip
 
         best_epoch = _best_epoch(history.epochs, config)
         # Every rank has all numbers by now, so the others need not wait for the files.
@@ -170,6 +180,8 @@ def _result(
             "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
             "num_words": config.data.num_words,
             "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
+            "class_weights": find_class_weights(config.data.class_weights, splits.train.labels),
+            "larger_class": {"validation": splits.validation.larger_class(), "test": splits.test.larger_class()},
         },
         provenance={
             "git": _git_commit(), "python": platform.python_version(), "torch": torch.__version__,

@@ -54,7 +54,8 @@ KEYS = {
     "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
     "model.schedule": "constant", "model.warmup_epochs": 0.0,
     "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
-    "data.batch_size": 512, "data.layout": "sparse", "data.path": None, "data.word_index": None,
+    "data.batch_size": 512, "data.class_weights": None, "data.layout": "sparse", "data.path": None,
+    "data.word_index": None,
     "data.validation_size": 10_000, "data.offline": "fallback",
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
     "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
@@ -88,7 +89,7 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
     common = {key: value for key, value in KEYS.items() if key.count(".") == 0 or not key.startswith("data.")}
     shared = {
         f"data.{name}": KEYS[f"data.{name}"]
-        for name in ("cache_dir", "num_words", "train_size", "batch_size", "layout")
+        for name in ("cache_dir", "num_words", "train_size", "batch_size", "class_weights", "layout")
     }
     assert flat(asdict(compose("data=synthetic"))) == common | shared | SYNTHETIC_KEYS
     assert flat(asdict(compose("data=text", "data.train=a.csv"))) == common | shared | TEXT_KEYS
@@ -132,6 +133,8 @@ REFUSALS = {
     "data.batch_size=0": r"data\.batch_size: expected a whole number, at least 1, but got 0\.",
     "data.batch_size=many": r"data\.batch_size: expected int, but got 'many'\.",
     "data.batch_size=1.5": r"data\.batch_size: expected int, but got '?1\.5",
+    "data.class_weights=even": r"data\.class_weights: expected balanced, or two numbers above 0, but got 'even'\.",
+    "data.class_weights=[1,0]": r"data\.class_weights: expected balanced, or two numbers above 0, but got \[1, 0\]\.",
     "data.layout=wide": r"data\.layout: expected one of sparse, dense, but got 'wide'\.",
     "data.num_words=3": r"data\.num_words: expected a whole number from 4 to 2147483647",
     "data.train_size=0": r"data\.train_size: .* at least 1",
