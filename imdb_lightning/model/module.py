@@ -140,7 +140,11 @@ class SentimentClassifier(pl.LightningModule):
         """
         totals = self.totals_of("train")
         sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double(), totals.weight])
-        checkpoint["train_totals"] = self.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
+        sums_of_ranks = [sums]
+        if self.trainer.world_size > 1:
+            sums_of_ranks = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+            dist.all_gather(sums_of_ranks, sums)
+        checkpoint["train_totals"] = torch.stack(sums_of_ranks).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the totals until training goes on; `load_from_checkpoint` has no trainer that knows the rank."""
