@@ -106,7 +106,8 @@ def run(
             }
             for name, figure in (figures | curves).items():
                 plots.save(figure, folder / f"{name}.png")
-            write_test(folder, _hparams(config), test, figures)
+            tested_epoch = best_epoch if config.callbacks.restore_best else len(history.epochs)
+            write_test(folder, _hparams(config), test, figures, tested_epoch)
         ends["report"] = time.perf_counter()
 
         begins = [started, *ends.values()]
