@@ -45,6 +45,8 @@ def run(
 ) -> RunResult:
     """Trains, restores the best weights, tests and reports, all in the folder; returns what its `results.json` holds.
 
+    Where the run in the folder has had fewer epochs, those that are missing are trained.
+
     `callbacks` are any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
     The run began at `started`, by `time.perf_counter`, or with this call. A single process on GPUs uses the one of
     number `gpu`.

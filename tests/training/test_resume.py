@@ -105,7 +105,9 @@ def test_run_that_was_killed_after_its_last_epoch_tests_the_best_weights(compose
 def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> None:
     experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(UserError, match=r"other values of model\.dropout, seed\."):
+    with pytest.raises(
+        UserError, match=r"other values of model\.dropout \(0\.5 there, now 0\.1\), seed \(0 there, now 3\)\."
+    ):
         experiment.run(compose(*SMALL, "trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
