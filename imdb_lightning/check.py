@@ -2,15 +2,14 @@
 
 import sys
 
-from rich.console import Console
-from rich.markup import escape
-
-from imdb_lightning.config.errors import UserError
-from imdb_lightning.launch import clusters, command_line
+from imdb_lightning.config.errors import UserError, command
 
 
+@command()
 def main() -> None:
     """Runs the command line; exit status 2: something is wrong."""
+    from imdb_lightning.launch import clusters, command_line
+
     command_line.register_schema()
     subject = "settings, data, devices"
     try:
@@ -34,6 +33,9 @@ def main() -> None:
 
 
 def _print(word: str, subject: str, detail: object = None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
     color = {"ok": "green", "open": "yellow", "wrong": "red"}[word]
     text = subject if detail is None else f"{subject}: {detail}"
     # Unwrapped, so that a message can be searched for in a log.

@@ -3,13 +3,15 @@
 import argparse
 from pathlib import Path
 
-from imdb_lightning.config.errors import exit_on_user_error
-from imdb_lightning.inference.evaluation import evaluate
-from imdb_lightning.inference.saved_run import LABELS
+from imdb_lightning.config.errors import command
 
 
+@command()
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
+    from imdb_lightning.inference.evaluation import evaluate
+    from imdb_lightning.inference.saved_run import LABELS
+
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.evaluate", description=__doc__.partition(": ")[2])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
@@ -23,8 +25,7 @@ def main() -> None:
         "--output", type=Path, help="folder to write (default: RUN/evaluation/test, or .../FILE's name)"
     )
     parser.add_argument("--wrong", type=int, default=10, help="most confidently wrong reviews to show (default: 10)")
-    with exit_on_user_error():
-        evaluate(**vars(parser.parse_args()))
+    evaluate(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

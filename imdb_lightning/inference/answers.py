@@ -47,7 +47,7 @@ def answer(
     torch.set_num_threads(1)
     run = load_run(folder)
     if text is not None:
-        batches = iter([list(enumerate(text, start=1))])
+        batches = iter([list(enumerate(map(_repaired, text), start=1))])
     else:
         batches = _lines_as_they_come(sys.stdin.fileno()) if file == "-" else _rows(Path(file), text_column)
     if output is None:
@@ -63,7 +63,12 @@ def _rows(path: Path, text_column: str) -> Iterator[list[Review]]:
         for row in batch:
             if row.problem and row.problem not in ANSWERABLE:
                 raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")
-        yield [(row.number, row.text.encode(errors="surrogateescape").decode(errors="replace")) for row in batch]
+        yield [(row.number, _repaired(row.text)) for row in batch]
+
+
+def _repaired(text: str) -> str:
+    """Text whose bytes were no text to the reader, read as UTF-8: as of a command line where only ASCII is known."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _lines_as_they_come(file: int) -> Iterator[list[Review]]:

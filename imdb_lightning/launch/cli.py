@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from imdb_lightning.config.errors import UserError, exit_on_user_error
+from imdb_lightning.config.errors import UserError, escape_unencodable, exit_on_user_error
 from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
@@ -21,16 +21,15 @@ from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.records import RunResult
-from imdb_lightning.runs.signals import Interrupted, leave
+from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
     command_line.register_schema()
-    with exit_on_user_error():
-        parsed = command_line.read_command_line(sys.argv[1:])
-        for check in clusters.sweep_checks(parsed.launcher, parsed.configs, parsed.sweep).values():
-            check()
+    parsed = command_line.read_command_line(sys.argv[1:])
+    for check in clusters.sweep_checks(parsed.launcher, parsed.configs, parsed.sweep).values():
+        check()
     for overrides, mistake in parsed.errors.items():
         print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
     if parsed.launcher.name == "slurm":
@@ -56,10 +55,13 @@ def main() -> None:
 def job(settings: DictConfig) -> None:
     """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
     composed = HydraConfig.get()
+    escape_unencodable()  # A launcher may have started this process.
     folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
     try:
         config = parse(settings)
-        result = launch(config, folder, keep_failed=sweeping)
+        # The imports in it take seconds, in which signals may come.
+        with SignalWatch():
+            result = launch(config, folder, keep_failed=sweeping)
     except Interrupted as interrupted:
         if is_first(config):
             key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)

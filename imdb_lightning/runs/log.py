@@ -35,7 +35,7 @@ def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     handlers: list[logging.Handler] = [_TerminalHandler(logging.INFO if path else logging.WARNING)]
     handlers[0].setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = []
     logging.captureWarnings(True)
