@@ -11,16 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from imdb_lightning.config.errors import UserError, escape_unencodable, exit_on_user_error
-from imdb_lightning.config.schema import parse
+from imdb_lightning.config.schema import Config, parse
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.overrides import CONFIG_NAME
 from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.records import RunResult
+from imdb_lightning.runs.report import print_result
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 
 
@@ -57,6 +57,7 @@ def job(settings: DictConfig) -> None:
     composed = HydraConfig.get()
     escape_unencodable()  # A launcher may have started this process.
     folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
+    started_in = composed.runtime.cwd
     try:
         config = parse(settings)
         # The imports in it take seconds, in which signals may come.
@@ -65,7 +66,9 @@ def job(settings: DictConfig) -> None:
     except Interrupted as interrupted:
         if is_first(config):
             key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)
-            again = f"The same command with {key}={os.path.relpath(place)} goes on."
+            # hydra.job.chdir may have changed the working directory.
+            place = os.path.relpath(Path(started_in, place), started_in)
+            again = f"The same command with {key}={place} goes on."
             print(f"Interrupted by {interrupted}. {again}", file=sys.stderr)
         leave(interrupted)
     except Exception as error:
@@ -80,27 +83,17 @@ def job(settings: DictConfig) -> None:
             traceback.print_exc()
         return
     if is_first(config):
-        _print_result(result, folder if config.keep else None)
+        _print_result(config, result, folder, started_in)
         if not (config.keep or sweeping):
             shutil.rmtree(folder)
 
 
-def _print_result(result: RunResult, folder: Path | None) -> None:
-    """Prints losses and accuracies, best epoch and seconds, and the folder, if it is kept."""
-    table = Table("", title=f"{result.name}, seed {result.seed}", title_justify="left")
-    for column in ("loss", "accuracy"):
-        table.add_column(column, justify="right")
-    for split, numbers in (("validation", result.validation), ("test", result.test)):
-        table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
-    stopped, seconds = "stopped early" if result.stopped == "early" else "all epochs", result.seconds
-    lines = [
-        f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
-        f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
-    ]
-    if folder is not None:
-        relative = os.path.relpath(folder)  # As people type it.
-        lines += [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
+def _print_result(config: Config, result: RunResult, folder: Path, started_in: str) -> None:
+    """Prints the result and, if it is kept, the folder, as people type it where they started the command."""
     console = Console()
-    console.print(table)
-    # Unwrapped: paths and commands are there to be copied.
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    print_result(config, result, console)
+    if config.keep:
+        relative = os.path.relpath(folder, started_in)
+        lines = [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
+        # Unwrapped: paths and commands are there to be copied.
+        console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -31,6 +31,7 @@ from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
+from imdb_lightning.runs.report import result_text
 from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
@@ -118,6 +119,8 @@ def run(
         result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
         if trainer.is_global_zero:
             write_json(folder / RESULTS, result)
+            # For the file alone: the command that launched the run prints it.
+            log.debug("result\n%s", result_text(config, result))
     return result
 
 
