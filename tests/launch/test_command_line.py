@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import imdb_lightning
 from tests.support import Command
 
 SMALL = [
@@ -57,6 +58,32 @@ def test_help_settings_and_refusals_do_without_torch(arguments: list[str], comma
     assert not imported & {"torch", "pytorch_lightning", "matplotlib", "tensorboard"}
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_version_is_our_own(place: int, command: Command, tmp_path: Path) -> None:
+    arguments = ["seed=1"]
+    arguments.insert(place, "--version")
+    answer = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert (answer.returncode, answer.stdout) == (0, f"imdb_lightning {imdb_lightning.__version__}\n")
+    assert "torch" not in answer.stderr
+    assert "hydra" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_last_lines_say_what_was_tested_and_where_it_is(command: Command, tmp_path: Path) -> None:
+    """In another working directory, and with all that a verbose Hydra shows of other libraries."""
+    elsewhere = ["hydra.job.chdir=true", "hydra.verbose=true", "model.learning_rate=0.1", "hydra.run.dir=a/run"]
+    answer = command(tmp_path, *SMALL, "callbacks=none", "trainer.max_epochs=4", *elsewhere)
+    assert answer.returncode == 0, answer.stderr
+    best = json.loads((tmp_path / "a" / "run" / "results.json").read_text())["best_epoch"]
+    assert best < 4
+    *shown, folder, curves = answer.stdout.splitlines()
+    assert (folder, curves) == ("folder       a/run", "curves       tensorboard --logdir a/run")
+    assert f"tested       the weights of epoch 4, the last; epoch {best} had the best val/loss" in shown
+    log = (tmp_path / "a" / "run" / "train.log").read_text(encoding="utf-8").splitlines()
+    assert log[-len(shown) :] == shown
+    assert "font" not in answer.stdout + answer.stderr
+
+
 @pytest.mark.parametrize("mode", ["cfg", "info"])
 def test_settings_of_a_sweep_are_not_shown(mode: str, command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, f"--{mode}", *(["job"] if mode == "cfg" else []), "-m", "seed=0,1")
@@ -68,6 +95,7 @@ def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "--help")
     assert answer.returncode == 0
     assert "model: deep_tanh_mse, regularized_relu_bce, shallow_relu_bce" in answer.stdout
+    assert "data=text --help" in answer.stdout
     assert list(tmp_path.iterdir()) == []
 
 
