@@ -5,9 +5,11 @@ accident and fails loudly, with its traceback.
 """
 
 import io
+import re
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -33,7 +35,33 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         key, accepted, got, remedy = self.args
-        return f"{key}: expected {accepted}, but got {got}. {remedy}"
+        # Undecodable bytes of files and of their names could not be printed or logged.
+        return f"{key}: expected {accepted}, but got {got}. {remedy}".encode(errors="backslashreplace").decode()
+
+
+def typed(key: str, value: str | Sequence[str]) -> str:
+    """A setting as it is typed in a shell, or an option of a command, with the quotes that the shell and Hydra want.
+
+    Example:
+        >>> print(typed("data.train", "reviews (1).csv"), typed("data.labels", ["ham", "spam"]))
+        'data.train="reviews (1).csv"' data.labels=[ham,spam]
+        >>> print(typed("--text-column", "the text"))
+        '--text-column=the text'
+    """
+    if key.startswith("-"):
+        words = [f"{key}={value}"] if isinstance(value, str) else [key, *value]
+        return shlex.join(words)
+    text = _quoted(value) if isinstance(value, str) else f"[{','.join(map(_quoted, value))}]"
+    assignment = f"{key}={text}"
+    # Brackets alone need no quotes in a shell, as no file has such a name.
+    return shlex.quote(assignment) if '"' in assignment else assignment
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"(?!null$)[A-Za-z0-9_/.:%@+-]+", value):
+        return value
+    # Hydra takes a backslash for what it is, except before a quote.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), value) + '"'
 
 
 @contextmanager

@@ -65,6 +65,8 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     # These hold any keys, which Hydra takes for new ones, to be added with a plus.
     any_keys = ("trainer.flags.", "callbacks.extra.", "logger.")
     arguments = [f"++{text}" if text.startswith(any_keys) else text for text in arguments]
+    # As a shell does it where a word begins.
+    arguments = [text.replace("=~/", f"={Path.home()}/", 1) for text in arguments]
     parsed = get_args_parser().parse_args(arguments)
     modes = [f"--{mode}" for mode in ("multirun", "cfg", "info") if getattr(parsed, mode)]
     if len(modes) > 1:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, typed
 from imdb_lightning.config.schema import TrainerConfig
 from imdb_lightning.launch.clusters import check_plugin
 
@@ -68,8 +69,17 @@ def explained(search: list[str]) -> Iterator[None]:
         options = _options(group, search)
         raise UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options)) from error
     except OverrideParseException as error:
-        raise UserError(error.override, "group=option or key=value", "something else", _HELP) from error
+        key, _, value = error.override.partition("=")
+        if not key or not value:
+            raise UserError(error.override, "group=option or key=value", "something else", _HELP) from error
+        parts = [part.strip(" '\"") for part in value.strip("[]").split(",")]
+        remedy = f"Type {typed(key, parts if value.startswith('[') else value)}"
+        raise UserError(error.override, "quotes around a value like this one", "none", remedy) from error
     except (HydraException, OmegaConfBaseException) as error:
+        if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
+            key, _, value = ambiguous[1].partition("=")
+            remedy = f"To sweep over it, add --multirun; for a list, type {key}=[{value}]; for one text, "
+            raise UserError(key, "one value", value, remedy + f"type {typed(key, value)}") from error
         # Hydra wraps OmegaConf's errors, which know the key and the dataclass that it is not in or does not fit.
         cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         key, owner = getattr(cause, "full_key", None) or "", getattr(cause, "object_type", None)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +220,25 @@ def test_debug_profile_says_where_the_time_goes(command: Command, tmp_path: Path
     answer = command(tmp_path, *SMALL[:-1], "debug=profile")
     assert answer.returncode == 0, answer.stderr
     assert "run_training_batch" in answer.stderr + answer.stdout
+
+
+@pytest.mark.parametrize("name", ["spam (final), v2.csv", "a, b.csv"])
+def test_quoted_name_in_a_message_works_when_typed(name: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text,label\n" + "good,1\nbad,0\n" * 10)
+    refused = command(tmp_path, "data=text", f"data.train={name}", module="imdb_lightning.check")
+    assert refused.returncode == 2
+    shown = refused.stdout.rpartition("ype ")[2]
+    typed = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m imdb_lightning.check data=text {shown}",
+        cwd=tmp_path, shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert typed.stdout == "ok     settings, data, devices\n", shown
+
+
+def test_home_and_names_in_lists(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a (1).csv").write_text("text,label\ngood,1\nbad,0\n")
+    shutil.copy(tmp_path / "a (1).csv", tmp_path / "b.csv")
+    refused = command(tmp_path, "data=text", "data.train=[a (1).csv,b.csv]", module="imdb_lightning.check")
+    assert """Type 'data.train=["a (1).csv",b.csv]'""" in refused.stdout
+    answer = command(tmp_path, "data=text", "data.train=~/b.csv", module="imdb_lightning.check", HOME=str(tmp_path))
+    assert (answer.returncode, answer.stdout) == (0, "ok     settings, data, devices\n")
