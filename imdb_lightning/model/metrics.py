@@ -68,8 +68,8 @@ def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:
     return torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
 
 
-def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Precision, recall and F1 of the positive class, and the area under the ROC curve.
+def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Precision, recall and F1 of the positive class, and the area under the ROC curve; None where that is 0/0.
 
     Takes probabilities, float32 `[R]`, and labels, int64 `[R]` of 0 and 1.
 
@@ -78,9 +78,10 @@ def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, f
         >>> {name: round(value, 3) for name, value in metrics.items()}
         {'precision': 0.5, 'recall': 0.5, 'f1': 0.5, 'auroc': 0.75}
     """
+    predicted, positive = bool((probabilities > 0.5).any()), bool(labels.any())
     return {
-        "precision": float(binary_precision(probabilities, labels)),
-        "recall": float(binary_recall(probabilities, labels)),
-        "f1": float(binary_f1_score(probabilities, labels)),
-        "auroc": float(binary_auroc(probabilities, labels)),
+        "precision": float(binary_precision(probabilities, labels)) if predicted else None,
+        "recall": float(binary_recall(probabilities, labels)) if positive else None,
+        "f1": float(binary_f1_score(probabilities, labels)) if predicted or positive else None,
+        "auroc": float(binary_auroc(probabilities, labels)) if 0 < labels.sum() < len(labels) else None,
     }

@@ -50,8 +50,9 @@ class TensorBoardCurves(pl.Callback):
 
 
 def write_test(
-    folder: Path, hparams: dict[str, str | float], metrics: dict[str, float], figures: Mapping[str, Figure], epoch: int
-) -> None:
+    folder: Path, hparams: dict[str, str | float], metrics: Mapping[str, float | None], figures: Mapping[str, Figure],
+    epoch: int,
+) -> None:  # fmt: skip
     """Gives a run its row in the HPARAMS tab and its test's numbers and pictures, under the name of its folder.
 
     All by their names, at the epoch whose weights were tested; the figures are in the folder as `NAME.png` already.
@@ -59,7 +60,8 @@ def write_test(
     for path in folder.glob("events.out.tfevents.*"):
         path.unlink()  # Of a test after fewer epochs: of two that say the same, TensorBoard shows the first.
     # The dashboard opens with one metric, and with five settings.
-    scalars = {f"test/{name}": metrics[name] for name in sorted(metrics, key=lambda name: name != "accuracy")}
+    names = sorted(metrics, key=lambda name: name != "accuracy")
+    scalars = {f"test/{name}": value for name in names if (value := metrics[name]) is not None}
     with SummaryWriter(folder) as writer:
         # Not add_hparams: it would open a second writer in a folder of its own, named by the time.
         experiment, *session = hparams_summaries(hparams, scalars)  # type: ignore[no-untyped-call]
