@@ -18,7 +18,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the answers (default: csv)")
     parser.add_argument("--rows", action="store_true", help="answer with each review's row, not its text")
-    parser.add_argument("--text-column", default="text", help="of FILE, where it has columns (default: text)")
+    parser.add_argument("--text-column", help="of FILE, where it has columns (default, as below: the run's own)")
+    parser.add_argument("--delimiter", help="between columns of FILE")
+    parser.add_argument("--encoding", help="of FILE")
+    parser.add_argument("--header", choices=("true", "false"), help="whether FILE begins with names of columns")
     parser.add_argument("--explain", action="store_true", help="add each word's share in the logit")
     parser.add_argument("--top", type=int, default=10, help="words to show on a terminal (default: 10)")
     arguments = parser.parse_args()
@@ -30,7 +33,11 @@ def main() -> None:
     style = Style(form, arguments.rows, arguments.explain, arguments.top)
     # Who closes our output early, as `head` does, wants no more of it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
+    answer(
+        arguments.run, arguments.file, arguments.text, arguments.output, style,
+        text_column=arguments.text_column, delimiter=arguments.delimiter, encoding=arguments.encoding,
+        header=arguments.header,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def _saved_settings(config: Config, folder: Path) -> Config | None:
     # Through the schema, so that a run from before a setting was there has its default.
     run = load_config(path)
     saved, current = flatten(_settings(run)), flatten(_settings(config))
+    if current.get("data.labels", absent) is None:  # The run has found them, and written them down.
+        current["data.labels"] = saved.get("data.labels")
     keys = sorted(saved.keys() | current.keys())
     differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
     old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import LABELS
 from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.records import Epoch
 
@@ -60,7 +61,7 @@ def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
     return figure
 
 
-def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
+def plot_confusion(counts: NDArray[np.int64], title: str, classes: Sequence[str] = LABELS) -> Figure:
     """Draws counts `[2, 2]`, true class by predicted class, and their shares of the true class."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(5.2, 4.4)
@@ -69,8 +70,7 @@ def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
     for (true, predicted), share in np.ndenumerate(shares):
         text = f"{counts[true, predicted]:,}\n{share:.1%}"
         axes.text(predicted, true, text, ha="center", va="center", color="white" if share > 0.5 else "black")
-    names = ["negative", "positive"]
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=classes, yticklabels=classes)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, label="share of the true class")
     return figure
@@ -91,13 +91,15 @@ def plot_rates(
     return figure
 
 
-def plot_calibration(labels: NDArray[Any], probabilities: NDArray[Any], title: str) -> Figure:
+def plot_calibration(
+    labels: NDArray[Any], probabilities: NDArray[Any], title: str, positive: str = LABELS[1]
+) -> Figure:
     """Draws in ten bins how often reviews are positive, over the predicted probability, and how many are in each."""
     bins = np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     predicted, found = (np.bincount(bins, of, BINS)[filled] / counts[filled] for of in (probabilities, labels))
-    figure, axes = _square("predicted probability", "share of positive reviews", title)
+    figure, axes = _square("predicted probability", f"share of {positive} reviews", title)
     centers = (np.arange(BINS) + 0.5) / BINS
     axes.bar(centers, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
     axes.plot([0, 1], [0, 1], ":", color=GRAY, label="perfectly calibrated")

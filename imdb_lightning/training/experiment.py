@@ -21,6 +21,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.data.sampling import find_class_weights
@@ -29,7 +30,7 @@ from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
-from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run
+from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, write_settings
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
 from imdb_lightning.runs.report import result_text
 from imdb_lightning.runs.signals import SignalWatch
@@ -87,14 +88,14 @@ def run(
         probabilities = module.test_probabilities
         # Fewer than all where trainer.flags.limit_test_batches is set.
         labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
-        test = {name.removeprefix("test/"): value for name, value in metrics.items()}
+        test: dict[str, float | None] = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         ends["test"] = time.perf_counter()
-        if trainer.is_global_zero and test["accuracy"] <= (share := datamodule.splits.test.larger_class()):
+        if trainer.is_global_zero and metrics["test/accuracy"] <= (share := datamodule.splits.test.larger_class()):
             log.warning(
                 "With %.4f of the test reviews right, the network is no better than one that always answers the larger "
                 "class (%.4f). Where classes differ much in size, try data.class_weights=balanced.",
-                test["accuracy"], share,
+                metrics["test/accuracy"], share,
             )  # fmt: skip
 
         best_epoch = _best_epoch(history.epochs, config)
@@ -102,7 +103,18 @@ def run(
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
-            figures = draw_test(labels, probabilities, f"{config.name}: test reviews")
+            classes = datamodule.splits.labels
+            if isinstance(
+                config.data, TextDataConfig
+            ):  # So that the folder alone says which label is the positive one.
+                write_settings(
+                    dataclasses.replace(config, data=dataclasses.replace(config.data, labels=classes)), folder
+                )
+            if undefined := [name for name, value in test.items() if value is None]:
+                log.warning(
+                    "Undefined, as the test reviews or the predictions are of one class: %s.", ", ".join(undefined)
+                )
+            figures = draw_test(labels, probabilities, f"{config.name}: test reviews", classes or LABELS)
             curves = {
                 quantity: plots.plot_curves(history.epochs, quantity, f"{config.name}: {quantity}", best_epoch)
                 for quantity in plots.QUANTITIES
@@ -172,7 +184,7 @@ def _hparams(config: Config) -> dict[str, str | float]:
 
 def _result(
     config: Config, trainer: pl.Trainer, datamodule: ReviewDataModule, epochs: list[Epoch], best_epoch: int,
-    test: dict[str, float], seconds: dict[str, float],
+    test: dict[str, float | None], seconds: dict[str, float],
 ) -> RunResult:  # fmt: skip
     tested, splits = epochs[best_epoch - 1 if config.callbacks.restore_best else -1], datamodule.splits
     return RunResult(

@@ -70,7 +70,8 @@ SYNTHETIC_KEYS = {
 }  # fmt: skip
 TEXT_KEYS = {
     "data.source": "text", "data.train": "a.csv", "data.validation": None, "data.test": None,
-    "data.text_column": "text", "data.label_column": "label", "data.labels": ["negative", "positive"],
+    "data.text_column": "text", "data.label_column": "label", "data.labels": None, "data.delimiter": None,
+    "data.encoding": None, "data.header": True,
     "data.vocabulary": None, "data.on_bad_row": "error", "data.validation_size": 0.2, "data.test_size": 0.2,
     "data.seed": 0,
 }  # fmt: skip
@@ -196,7 +197,8 @@ def test_impossible_synthetic_split_is_refused() -> None:
         ("data.train=[]", r"data\.train: expected a file"),
         ("data.test=3", r"data\.test: expected a file"),
         ("data.labels=[good]", r"data\.labels: expected two names"),
-        ("data.labels=[good,good]", r"data\.labels: expected two names"),
+        ("data.labels=[good,' Good']", r"data\.labels: expected two names"),
+        ("data.labels=[bad,fair,good]", r"data\.labels: .* two classes only, but got \['bad', 'fair', 'good'\]"),
         ("data.validation_size=1.5", r"data\.validation_size: expected a whole number, or a share between 0 and 1"),
         ("data.test_size=0", r"data\.test_size: expected a whole number, or a share"),
         ("data.on_bad_row=ignore", r"data\.on_bad_row: expected one of error, skip, but got 'ignore'\."),

@@ -104,7 +104,10 @@ def test_mistakes_are_one_message(command: Command, trained: Path, tmp_path: Pat
         ([str(trained.parent)], "config.yaml: expected the settings of a run"),
         ([str(trained), "none.csv"], "none.csv: expected an existing file"),
         ([str(trained), "bad.csv"], "bad.csv, row 1: expected a review, but got 3 fields instead of 2"),
-        ([str(trained), "bad.csv", "--text-column=review"], "data.text_column: expected one of the columns"),
+        (
+            [str(trained), "bad.csv", "--text-column=review"],
+            "--text-column: expected one of the columns of bad.csv: text, label, but got 'review'. Try --text-column",
+        ),
     ):
         answer = command(tmp_path, *arguments, "--output=out.csv", module="imdb_lightning.predict")
         assert answer.returncode == 2

@@ -22,7 +22,9 @@ def test_epochs_are_whole_numbers(epochs: int) -> None:
 
 
 def test_confusion_counts_are_in_their_cells() -> None:
-    axes = plots.plot_confusion(np.array([[2, 1], [3, 4]]), "title").axes[0]
+    axes = plots.plot_confusion(np.array([[2, 1], [3, 4]]), "title", ["ham", "spam"]).axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["ham", "spam"]
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     assert texts == {(0, 0): "2\n66.7%", (1, 0): "1\n33.3%", (0, 1): "3\n42.9%", (1, 1): "4\n57.1%"}
 
