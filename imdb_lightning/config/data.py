@@ -3,6 +3,7 @@
 # Field types as text, which is how messages show them.
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, re
 LABELS = ("negative", "positive")  # Names of the classes where none are named or found.
 
 
+@functools.lru_cache(100)  # There is a label in each row, and few different ones.
 def plain_label(label: str) -> str:
     """A label without what does not tell labels apart: case, blanks around, and the decimals of pandas.
 

@@ -158,9 +158,10 @@ def _read_json_lines(path: Path, form: Format) -> Iterator[_Values]:
         if found:
             names = list(dict.fromkeys(chain.from_iterable(found)))
             check_columns(path, form, names, ([record.get(name) for name in names] for record in found))
+        columns = form.columns
         for record in chain(first, records):
             if isinstance(record, dict) and isinstance(record.get(form.text_column), str):
-                yield [record.get(column) for column in form.columns], ""
+                yield [record.get(column) for column in columns], ""
             else:
                 yield [], "no JSON" if record is None else f"no text under {form.text_column!r}"
 

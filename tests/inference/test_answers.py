@@ -99,7 +99,7 @@ def test_reasons_as_data_and_in_color(trained: Path) -> None:
 
 
 def test_mistakes_are_one_message(command: Command, trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("text,label\none,two,three\n")
+    (tmp_path / "bad.csv").write_text("text,label\none,two,three\nfine,1\n")
     for arguments, message in (
         ([str(trained.parent)], "config.yaml: expected the settings of a run"),
         ([str(trained), "none.csv"], "none.csv: expected an existing file"),
