@@ -233,7 +233,7 @@ def test_comparison_holds_means_and_deviations_over_seeds(sweep: Sweep) -> None:
     rows = {row["model"]: row for row in csv.DictReader((sweep.folder / "comparison.csv").read_text().splitlines())}
     assert set(rows) == set(PARAMETERS)
     for name, row in rows.items():
-        results = [json.loads(path.read_text()) for path in sweep.folder.glob(f"*_{name}/results.json")]
+        results = [json.loads(path.read_text()) for path in sweep.folder.glob(f"*_{name}_seed=*/results.json")]
         assert row["runs"] == "2" == str(len(results))
         accuracies = np.array([result["test"]["accuracy"] for result in results])
         assert float(row["test_accuracy_mean"]) == pytest.approx(accuracies.mean(), abs=1e-12)

@@ -23,6 +23,16 @@ CONFIG_NAME = "config"
 _HELP = "See: python -m imdb_lightning --help"
 
 
+class CommandLineError(UserError):
+    """A mistake in a sentence of its own: no single value is wrong, or those of several jobs are."""
+
+    def __init__(self, sentence: str) -> None:
+        ValueError.__init__(self, sentence)
+
+    def __str__(self) -> str:
+        return f"command line: {self.args[0]}"
+
+
 def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
     """The override that lets a composition of ours find what --config-dir names, as Hydra's own does."""
     named = [text for text in overrides if text.partition("=")[0] == "hydra.searchpath"]
@@ -34,8 +44,7 @@ def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
     others = OverridesParser.create().parse_override(named[0]).value() if named else []
     # Not as_uri: Hydra takes what follows file:// as it is, and would look for a folder named my%20conf.
     paths = [f"file://{folder}", *map(str, others if isinstance(others, list) else [])]
-    quoted = [QuotedString(path, Quote.double).with_quotes() for path in paths]
-    return [f"hydra.searchpath=[{','.join(quoted)}]"]
+    return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
 
 
 def expand_glob(text: str, search: list[str]) -> str:
@@ -52,6 +61,16 @@ def expand_glob(text: str, search: list[str]) -> str:
     if not chosen:
         raise UserError(group, "a glob that matches one of " + ", ".join(options), text, _HELP)
     return f"{text.partition('=')[0]}={','.join(chosen)}"
+
+
+def key_of(override: str) -> str:
+    """The key or group of an override in text: `model` of `+model=mine`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def quoted(text: str) -> str:
+    """Text as a value that Hydra's grammar takes as it is."""
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 @contextmanager
@@ -93,7 +112,10 @@ def explained(search: list[str]) -> Iterator[None]:
             if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
                 remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
             raise UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy) from error
-        raise UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP) from error
+        # Without OmegaConf's lines on where in the tree it was.
+        text = re.sub(r"^\w+ while resolving interpolation: |\n *(full_key: .*|object_type=.*)", "", str(error))
+        sentences = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
+        raise CommandLineError(". ".join([*sentences, _HELP])) from error
 
 
 def _options(group: str, search: list[str]) -> list[str]:

@@ -32,8 +32,8 @@ from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, write_settings
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
-from imdb_lightning.runs.report import result_text
 from imdb_lightning.runs.signals import SignalWatch
+from imdb_lightning.runs.summary import result_text
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test

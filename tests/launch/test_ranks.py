@@ -209,7 +209,7 @@ def test_mistake_of_one_rank_alone_is_one_message(command: Command, tmp_path: Pa
 
 
 def test_folder_in_use_is_left_alone_in_a_sweep_too(command: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "sweep" / "0_shallow_relu_bce"
+    folder = tmp_path / "sweep" / "0_shallow_relu_bce_seed=0"
     folder.mkdir(parents=True)
     with in_use(folder, 600):
         answer = command(tmp_path, "-m", *DATA, *ddp(2), "seed=0,1", "hydra.sweep.dir=sweep")

@@ -130,9 +130,9 @@ def test_sweep_started_again_runs_only_what_is_missing(command: Command, tmp_pat
     arguments = ["-m", *SMALL, "trainer.max_epochs=1", "seed=range(4)", "hydra.sweep.dir=sweep"]
     assert command(tmp_path, *arguments).returncode == 0
     sweep = tmp_path / "sweep"
-    untouched = {seed: (sweep / f"{seed}_regularized_relu_bce" / "results.json") for seed in (0, 1, 3)}
+    untouched = {seed: (sweep / f"{seed}_regularized_relu_bce_seed={seed}" / "results.json") for seed in (0, 1, 3)}
     before = {seed: path.stat().st_mtime_ns for seed, path in untouched.items()}
-    broken = sweep / "2_regularized_relu_bce"
+    broken = sweep / "2_regularized_relu_bce_seed=2"
     expected = (broken / "predictions.csv").read_bytes()
     status = json.loads((broken / "status.json").read_text())
     (broken / "status.json").write_text(json.dumps(status | {"state": "running"}))

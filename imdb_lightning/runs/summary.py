@@ -1,6 +1,7 @@
 """The last lines of a run: what it reached and with which weights, for the terminal and for `train.log`."""
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,13 +10,22 @@ from imdb_lightning.config.schema import Config
 from imdb_lightning.runs.records import RunResult
 
 
-def print_result(config: Config, result: RunResult, console: Console) -> None:
-    """Prints losses and accuracies, which epoch's weights were tested, and seconds."""
-    table = Table("", title=f"{result.name}, seed {result.seed}", title_justify="left")
-    for column in ("loss", "accuracy"):
+def print_result(config: Config, result: RunResult, console: Console, changes: Sequence[str] = ()) -> None:
+    """Prints losses and accuracies, which epoch's weights were tested, and seconds.
+
+    `changes` are overrides of the network's settings: its name alone would not say what was trained.
+    """
+    changed = f" ({' '.join(text.partition('.')[2] for text in changes)})" if changes else ""
+    table = Table("")
+    for column in ("loss", "accuracy", "larger class", "F1"):
         table.add_column(column, justify="right")
+    # What always answering the larger class would get right stands beside the accuracy, which says little without it.
+    shares = result.data.get("larger_class", {})  # Runs from before it was recorded have none.
     for split, numbers in (("validation", result.validation), ("test", result.test)):
-        table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
+        cells = [numbers["loss"], numbers["accuracy"], shares.get(split), numbers.get("f1")]
+        table.add_row(split, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+    # Above the table, not as its title, which would be broken at the table's width.
+    console.print(f"{result.name}{changed}, seed {result.seed}", style="italic", highlight=False, markup=False)
     console.print(table)
     seconds = result.seconds
     lines = [
