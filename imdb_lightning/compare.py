@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of many")
     parser.add_argument("--output", type=Path, help="folder for comparison.csv, .md and .png (default: the first DIR)")
     arguments = parser.parse_args()
-    from imdb_lightning.runs.comparison import compare
+    from imdb_lightning.runs.report import compare
 
     compare(arguments.folders, arguments.output or arguments.folders[0])
 

@@ -96,7 +96,7 @@ def _decode(line: bytearray) -> str:
 def _write(run: SavedRun, batches: Iterator[list[Review]], style: Style, output: TextIO) -> None:
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
     table = csv.DictWriter(output, columns, extrasaction="ignore", lineterminator="\n")
-    console = Console(file=output, force_terminal=True, soft_wrap=True, highlight=False)
+    console = Console(file=output, force_terminal=True, highlight=False)
     first = next(batches, [])  # Read before anything is written, since the file may be refused.
     if style.format == "csv":
         table.writeheader()

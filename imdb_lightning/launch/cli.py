@@ -19,10 +19,10 @@ from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.folders import command_in
 from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
 from imdb_lightning.launch.run import launch
-from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.log import JOB
 from imdb_lightning.runs.records import INTERRUPTED, STATUS, read_status
+from imdb_lightning.runs.report import compare
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 from imdb_lightning.runs.summary import print_result
 

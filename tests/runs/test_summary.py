@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from imdb_lightning.runs.summary import result_text
 
 from imdb_lightning.config.schema import Config
 from imdb_lightning.runs.records import RunResult
+from imdb_lightning.runs.summary import result_text
 
 RESULT = RunResult(
     name="mine", model="mine", seed=3, test={"loss": 0.5, "accuracy": 0.75}, validation={"loss": 0.25, "accuracy": 1.0},
