@@ -91,12 +91,8 @@ def run(
         test: dict[str, float | None] = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         ends["test"] = time.perf_counter()
-        if trainer.is_global_zero and metrics["test/accuracy"] <= (share := datamodule.splits.test.larger_class()):
-            log.warning(
-                "With %.4f of the test reviews right, the network is no better than one that always answers the larger "
-                "class (%.4f). Where classes differ much in size, try data.class_weights=balanced.",
-                metrics["test/accuracy"], share,
-            )  # fmt: skip
+        if trainer.is_global_zero:
+            _warn_of_one_class(test, datamodule.splits.test.larger_class())
 
         best_epoch = _best_epoch(history.epochs, config)
         # Every rank has all numbers by now, so the others need not wait for the files.
@@ -104,16 +100,10 @@ def run(
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
             classes = datamodule.splits.labels
-            if isinstance(
-                config.data, TextDataConfig
-            ):  # So that the folder alone says which label is the positive one.
-                write_settings(
-                    dataclasses.replace(config, data=dataclasses.replace(config.data, labels=classes)), folder
-                )
-            if undefined := [name for name, value in test.items() if value is None]:
-                log.warning(
-                    "Undefined, as the test reviews or the predictions are of one class: %s.", ", ".join(undefined)
-                )
+            if isinstance(config.data, TextDataConfig):
+                # Those that were found, so that the folder alone says which label is the positive one.
+                data = dataclasses.replace(config.data, labels=classes)
+                write_settings(dataclasses.replace(config, data=data), folder)
             figures = draw_test(labels, probabilities, f"{config.name}: test reviews", classes or LABELS)
             curves = {
                 quantity: plots.plot_curves(history.epochs, quantity, f"{config.name}: {quantity}", best_epoch)
@@ -134,6 +124,17 @@ def run(
             # For the file alone: the command that launched the run prints it.
             log.debug("result\n%s", result_text(config, result))
     return result
+
+
+def _warn_of_one_class(test: dict[str, float | None], larger_class: float) -> None:
+    """Says what an accuracy hides: a network, or a test, that knows one class alone."""
+    if (accuracy := test["accuracy"]) is not None and accuracy <= larger_class:
+        log.warning(
+            "With %.4f of the test reviews right, the network is no better than one that always answers the larger "
+            "class (%.4f). Where classes differ much in size, try data.class_weights=balanced.", accuracy, larger_class,
+        )  # fmt: skip
+    if undefined := [name for name, value in test.items() if value is None]:
+        log.warning("Undefined, as the test reviews or the predictions are of one class: %s.", ", ".join(undefined))
 
 
 def _callbacks(
