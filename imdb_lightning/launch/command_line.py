@@ -91,7 +91,7 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     arguments = [f"++{text}" if text.startswith(any_keys) else text for text in arguments]
     # As a shell does it where a word begins.
     arguments = [text.replace("=~/", f"={Path.home()}/", 1) for text in arguments]
-    parsed = get_args_parser().parse_args(arguments)
+    parsed = get_args_parser().parse_intermixed_args(arguments)
     modes = [f"--{mode}" for mode in ("multirun", "cfg", "info") if getattr(parsed, mode)]
     if len(modes) > 1:
         raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
@@ -100,7 +100,7 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     for text in parsed.overrides:
         if text.startswith("hydra/sweeper="):  # Composing would fail when its plug-in is not installed.
             _check_sweeper(text.partition("=")[2])
-    # All overrides go last: argparse refuses those that are not side by side, as ours behind a final -m would not be.
+    # All overrides go last: Hydra's own parse refuses those that are not side by side.
     flags = [text for text in arguments if text not in parsed.overrides]
     search = search_path(parsed.config_dir, parsed.overrides)
     configs, errors = [], {}

@@ -177,7 +177,7 @@ def test_launcher_without_its_plug_in(name: str, plugin: str, command: Command, 
 
 @pytest.mark.slow
 def test_failing_jobs_are_named_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
-    answer = command(tmp_path, *SMALL, "model.learning_rate=0.001,1e30", "-m")
+    answer = command(tmp_path, "model.learning_rate=0.001,1e30", "-m", *SMALL)
     assert answer.returncode == 1
     (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
     statuses = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/status.json")}
