@@ -10,8 +10,8 @@ import pytest
 from tests.support import Command
 
 TINY = ["data=synthetic", "data.reviews=600", "data.validation_size=200", "data.test_size=100", "data.num_words=300"]
-# What is there to be copied, the overrides that Hydra prints of each job, and text of reviews.
-MAY_BE_LONG = re.compile(r"/|--logdir |--help|\[HYDRA\]|^row \d+, |^wonderful ")
+# What is there to be copied, messages of the log, the overrides that Hydra prints of each job, and text of reviews.
+MAY_BE_LONG = re.compile(r"/|--logdir |--help|\[HYDRA\]|^warning: |^row \d+, |^wonderful ")
 
 
 def assert_fits(output: str) -> None:

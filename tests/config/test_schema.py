@@ -243,7 +243,7 @@ def test_sweep_is_checked_job_by_job() -> None:
 
 def test_sweep_without_a_good_job_is_refused() -> None:
     with pytest.raises(UserError, match="seed"):
-        read("-m", "seed=-1,-2")
+        read("-m", "seed=-1,-2").refuse_mistakes()
 
 
 def test_glob_finds_options_in_folders() -> None:

@@ -12,9 +12,11 @@ from imdb_lightning.runs.records import RunResult
 from imdb_lightning.runs.summary import result_text
 
 RESULT = RunResult(
-    name="mine", model="mine", seed=3, test={"loss": 0.5, "accuracy": 0.75}, validation={"loss": 0.25, "accuracy": 1.0},
+    name="mine", model="mine", seed=3, test={"loss": 0.5, "accuracy": 0.75, "f1": 0.6},
+    validation={"loss": 0.25, "accuracy": 1.0},
     epochs=4, best_epoch=2, stopped="max_epochs", parameters=10, world_size=1, precision="32-true",
-    seconds={"total": 2.0, "fit": 1.0, "test": 0.5}, data={}, provenance={},
+    seconds={"total": 2.0, "fit": 1.0, "test": 0.5}, data={"larger_class": {"validation": 0.5, "test": 0.625}},
+    provenance={},
 )  # fmt: skip
 REACHED = {"best_epoch": 4}
 EARLY = {"stopped": "early"}
@@ -40,4 +42,4 @@ def test_tested_weights_are_named(
     result = dataclasses.replace(RESULT, **changes)
     lines = result_text(compose("data=synthetic", *arguments), result).splitlines()
     assert f"tested       the weights of {expected}" in lines
-    assert any(line.split() == ["│", "test", "│", "0.5000", "│", "0.7500", "│"] for line in lines)
+    assert any(line.replace("│", " ").split() == ["test", "0.5000", "0.7500", "0.6250", "0.6000"] for line in lines)
