@@ -35,8 +35,7 @@ _OTHER_CACHE = "Name another with data.cache_dir or the variable IMDB_LIGHTNING_
 
 def own_cache() -> Path:
     """The user's own cache folder: what IMDB_LIGHTNING_CACHE names, else the system's place for caches. Not made."""
-    named = os.environ.get("IMDB_LIGHTNING_CACHE") or platformdirs.user_cache_dir("imdb_lightning")
-    return Path(named).expanduser()
+    return Path(os.environ.get("IMDB_LIGHTNING_CACHE") or platformdirs.user_cache_dir("imdb_lightning"))
 
 
 def cache_folder(chosen: str | None) -> Path:
@@ -45,7 +44,7 @@ def cache_folder(chosen: str | None) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    folder = Path(chosen).expanduser() if chosen else own_cache()
+    folder = Path(chosen) if chosen else own_cache()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -58,9 +58,7 @@ class RunResult:
     name: str
     model: str
     seed: int
-    # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`; None where the test's labels or the
-    # predictions leave it undefined.
-    test: dict[str, float | None]
+    test: dict[str, float]  # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`.
     validation: dict[str, float]  # `loss` and `accuracy` of the weights that were tested.
     epochs: int  # How many were trained.
     best_epoch: int  # The one with the best monitored value, from 1.
