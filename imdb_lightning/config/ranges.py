@@ -37,7 +37,11 @@ class Section:
 
 def file_name() -> Any:
     """A field that becomes part of a folder's name."""
-    return field(metadata={"range": ("a name without '/'", lambda name: name and "/" not in name, "mine")})
+
+    def holds(value: object) -> bool:
+        return isinstance(value, str) and value != "" and "/" not in value
+
+    return field(metadata={"range": ("a name without '/'", holds, "mine")})
 
 
 def choice(options: tuple[str, ...], default: Any = dataclasses.MISSING) -> Any:

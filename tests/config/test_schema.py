@@ -11,7 +11,7 @@ import pytest
 from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
-from imdb_lightning.config.schema import ACTIVATIONS, LOSSES, OPTIMIZERS, Config
+from imdb_lightning.config.schema import ACTIVATIONS, LOSSES, OPTIMIZERS, Config, ModelConfig
 from imdb_lightning.launch.command_line import CommandLine, read_command_line, register_schema
 from imdb_lightning.model import network, objective, optimizer
 from imdb_lightning.runs.lifecycle import write_settings
@@ -261,6 +261,12 @@ def test_choices_are_what_the_model_has() -> None:
 def test_wrong_type_from_python_is_refused_by_its_key(name: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"data\.{name}: expected a whole number"):
         IMDBDataConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", [3, "", "a/b", None])
+def test_wrong_name_from_python_is_refused_by_its_key(name: object) -> None:
+    with pytest.raises(UserError, match=r"model\.name: expected a name without '/'"):
+        ModelConfig(name=name, hidden_units=[16], activation="relu", loss="bce")
 
 
 @pytest.mark.parametrize("option", ["fast", "overfit", "profile"])
