@@ -36,6 +36,12 @@ def history(folder: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+def test_machine_without_git_loses_no_run(compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path / "run")
+    assert result.provenance["git"] is None
+
+
 @pytest.mark.parametrize("model", ["shallow_relu_bce", "deep_tanh_mse", "regularized_relu_bce"])
 def test_one_seed_gives_the_same_bits_twice(model: str, compose, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
