@@ -75,8 +75,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]
 def _wait(number: int, job: submitit.Job[JobReturn], folder: Path) -> JobReturn:
     """Waits for a job; one that was lost, as by `scancel` or for want of memory, leaves its reason in the folder."""
     while not job.done() and slurm.is_queued(job.job_id):
-        asked = time.monotonic()
-        while not job.done() and time.monotonic() - asked < _SQUEUE_SECONDS:
+        queried = time.monotonic()
+        while not job.done() and time.monotonic() - queried < _SQUEUE_SECONDS:
             time.sleep(1)
     if job.done() and job.exception() is None:
         log.info("\t#%d is done", number)
