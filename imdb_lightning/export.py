@@ -4,14 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import exit_on_user_error
-from imdb_lightning.config.file import load_config
-from imdb_lightning.inference.onnx import TOLERANCE, compare, to_onnx
-from imdb_lightning.inference.saved_run import load_network
-from imdb_lightning.runs.files import write_file
-from imdb_lightning.runs.records import CONFIG
+from imdb_lightning.config.errors import command
 
 
+@command()
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
     about = "A trained network for other runtimes."
@@ -20,10 +16,15 @@ def main() -> None:
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the file (default: onnx)")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/model.onnx)")
     arguments = parser.parse_args()
-    with exit_on_user_error():
-        network = load_network(arguments.run, load_config(arguments.run / CONFIG))
-        content = to_onnx(network)
-        difference = compare(network, content)
+    from imdb_lightning.config.file import load_config
+    from imdb_lightning.inference.onnx import TOLERANCE, compare, to_onnx
+    from imdb_lightning.inference.saved_run import load_network
+    from imdb_lightning.runs.files import write_file
+    from imdb_lightning.runs.records import CONFIG
+
+    network = load_network(arguments.run, load_config(arguments.run / CONFIG))
+    content = to_onnx(network)
+    difference = compare(network, content)
     # Before anything is written: a file that is there has passed.
     if difference > TOLERANCE:
         sys.exit(f"onnxruntime gives other probabilities, by up to {difference:.1g}; nothing was written")

@@ -5,10 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import exit_on_user_error
-from imdb_lightning.inference.answers import Style, answer
+from imdb_lightning.config.errors import command
 
 
+@command()
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.predict", description=__doc__.partition(": ")[2])
@@ -18,21 +18,26 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the answers (default: csv)")
     parser.add_argument("--rows", action="store_true", help="answer with each review's row, not its text")
-    parser.add_argument("--text-column", default="text", help="of FILE, where it has columns (default: text)")
+    parser.add_argument("--text-column", help="of FILE, where it has columns (default, as below: the run's own)")
+    parser.add_argument("--delimiter", help="between columns of FILE")
+    parser.add_argument("--encoding", help="of FILE")
+    parser.add_argument("--header", choices=("true", "false"), help="whether FILE begins with names of columns")
     parser.add_argument("--explain", action="store_true", help="add each word's share in the logit")
     parser.add_argument("--top", type=int, default=10, help="words to show on a terminal (default: 10)")
     arguments = parser.parse_args()
+    from imdb_lightning.inference.answers import Style, answer
+
     # Colors are for people; what goes into a file or to another program stays CSV.
     colored = arguments.explain and arguments.output is None and sys.stdout.isatty()
     form = "color" if colored and arguments.format == "csv" else arguments.format
     style = Style(form, arguments.rows, arguments.explain, arguments.top)
     # Who closes our output early, as `head` does, wants no more of it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        with exit_on_user_error():
-            answer(arguments.run, arguments.file, arguments.text, arguments.text_column, arguments.output, style)
-    except KeyboardInterrupt:  # How a stream that somebody types ends.
-        sys.exit(128 + signal.SIGINT)
+    answer(
+        arguments.run, arguments.file, arguments.text, arguments.output, style,
+        text_column=arguments.text_column, delimiter=arguments.delimiter, encoding=arguments.encoding,
+        header=arguments.header,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,9 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from tensorboard import context
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
-from tensorboard.plugins.hparams import metadata
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer as DataMultiplexer
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags, multi_hot
@@ -93,7 +97,9 @@ def bags_tested_by(run: Path) -> Bags:
 
 
 def test_folder_holds_the_promised_files(run: Path) -> None:
-    assert {path.name for path in run.iterdir() if path.name != LOCK} == FILES
+    events = list(run.glob("events.out.tfevents.*"))
+    assert len(events) == 1
+    assert {path.name for path in run.iterdir() if path.name != LOCK and path not in events} == FILES
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["reason"]) == ("completed", "")
@@ -165,7 +171,7 @@ def test_tensorboard_shows_both_curves_under_one_tag(run: Path) -> None:
     history = history_of(run)
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(run))
     multiplexer.Reload()
-    assert set(multiplexer.Runs()) == {"train", "validation"}
+    assert set(multiplexer.Runs()) == {".", "train", "validation"}
     for name, prefix in (("train", ""), ("validation", "val_")):
         for tag in ("loss", "accuracy"):
             points = multiplexer.Scalars(name, tag)
@@ -174,18 +180,39 @@ def test_tensorboard_shows_both_curves_under_one_tag(run: Path) -> None:
 
 
 def test_tensorboard_lists_settings_and_test_metrics(run: Path) -> None:
-    events = EventAccumulator(str(run / "validation"))
+    events = EventAccumulator(str(run))
     events.Reload()
     result = result_of(run)
+    tested = result["best_epoch" if result["model"] == "shallow_relu_bce" else "epochs"]
     for name, value in result["test"].items():
-        assert events.Scalars(f"test/{name}")[0].value == pytest.approx(value, rel=1e-6)
+        (point,) = events.Scalars(f"test/{name}")
+        assert (point.step, point.value) == (tested, pytest.approx(value, rel=1e-6))
     for name in ("confusion", "roc", "precision_recall", "calibration"):
         (image,) = events.Images(f"test/{name}")
         assert image.encoded_image_string == (run / f"{name}.png").read_bytes()
-    content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
-    hparams = metadata.parse_session_start_info_plugin_data(content).hparams
-    assert hparams["model"].string_value == result["model"]
-    assert hparams["seed"].number_value == 0
+
+
+def test_hparams_tab_opens_with_what_matters(sweep: Sweep) -> None:
+    """By the dashboard's own backend; it shows the first five settings and the first metric."""
+    folder = str(sweep.folder)
+    multiplexer = DataMultiplexer().AddRunsFromDirectory(folder)
+    multiplexer.Reload()
+    tensorboard = base_plugin.TBContext(data_provider=MultiplexerDataProvider(multiplexer, folder))
+    asked = context.RequestContext(), backend_context.Context(tensorboard), ""
+    experiment = get_experiment.Handler(*asked, api_pb2.GetExperimentRequest()).run()
+    assert [info.name for info in experiment.hparam_infos][:2] == ["learning_rate", "seed"]
+    assert {"model", "dropout", "hidden_units", "max_epochs"} < {info.name for info in experiment.hparam_infos}
+    assert experiment.metric_infos[0].name.tag == "test/accuracy"
+    request = api_pb2.ListSessionGroupsRequest(allowed_statuses=[api_pb2.STATUS_SUCCESS], slice_size=10)
+    groups = list_session_groups.Handler(*asked, request).run().session_groups
+    results = {path.parent.name: json.loads(path.read_text()) for path in sweep.folder.glob("*/results.json")}
+    assert {group.name for group in groups} == results.keys()
+    for group in groups:
+        result, metric = results[group.name], group.metric_values[0]
+        assert (group.hparams["seed"].number_value, group.hparams["model"].string_value) == (
+            result["seed"], result["model"],
+        )  # fmt: skip
+        assert (metric.name.tag, metric.value) == ("test/accuracy", pytest.approx(result["test"]["accuracy"], rel=1e-6))
 
 
 def test_pictures_can_be_opened(run: Path) -> None:
@@ -206,7 +233,7 @@ def test_comparison_holds_means_and_deviations_over_seeds(sweep: Sweep) -> None:
     rows = {row["model"]: row for row in csv.DictReader((sweep.folder / "comparison.csv").read_text().splitlines())}
     assert set(rows) == set(PARAMETERS)
     for name, row in rows.items():
-        results = [json.loads(path.read_text()) for path in sweep.folder.glob(f"*_{name}/results.json")]
+        results = [json.loads(path.read_text()) for path in sweep.folder.glob(f"*_{name}_seed=*/results.json")]
         assert row["runs"] == "2" == str(len(results))
         accuracies = np.array([result["test"]["accuracy"] for result in results])
         assert float(row["test_accuracy_mean"]) == pytest.approx(accuracies.mean(), abs=1e-12)

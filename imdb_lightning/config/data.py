@@ -3,14 +3,42 @@
 # Field types as text, which is how messages show them.
 from __future__ import annotations
 
+import functools
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, real, whole
 
+LABELS = ("negative", "positive")  # Names of the classes where none are named or found.
+
+
+@functools.lru_cache(100)  # There is a label in each row, and few different ones.
+def plain_label(label: str) -> str:
+    """A label without what does not tell labels apart: case, blanks around, and the decimals of pandas.
+
+    Example:
+        >>> plain_label(" Spam"), plain_label("1.0")
+        ('spam', '1')
+    """
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip().casefold())
+
+
 # Of a part to be cut: accepted in words, and as a test.
 SIZE = ("a whole number, or a share between 0 and 1", lambda size: 0 < size < 1 or (size >= 1 and size == int(size)))
+
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return bool(value == "balanced")
+    return len(value) == 2 and all(type(weight) in (int, float) and 0 < weight < math.inf for weight in value)
+
+
+# Of weights of the two classes: accepted in words, as a test, and an example.
+WEIGHTS = ("balanced, or two numbers above 0", _are_weights, "balanced")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,6 +54,8 @@ class DataConfig(Section):
     # Train on only the first so many training reviews; null: on all.
     train_size: int | None = whole(None, 1, example=15_000)
     batch_size: int = whole(512, 1)  # Reviews in a step over all processes together.
+    # Of the losses of negative and positive reviews; `balanced`: both classes weigh the same in all; null: 1.
+    class_weights: Any = field(default=None, metadata={"range": WEIGHTS})
     # `sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results.
     layout: str = choice(("sparse", "dense"), "sparse")
 
@@ -69,10 +99,15 @@ class TextDataConfig(DataConfig):
     train: Any = None  # A file, a folder with `pos` and `neg`, a glob, or a list of them.
     validation: Any = None  # The same; null: cut from training.
     test: Any = None  # The same; null: cut from training.
-    text_column: str = "text"  # Holds the review, where there are columns.
-    label_column: str = "label"  # Holds the label, where there are columns.
-    # Names of the negative and the positive class; 0 and 1 always do.
-    labels: list[str] = field(default_factory=lambda: ["negative", "positive"])
+    text_column: str = "text"  # Holds the review, where there are columns; with header=false their numbers from 0.
+    label_column: str = "label"  # Holds the label, likewise.
+    # Labels of the negative and the positive class, which 0 and 1 always are, too; case and blanks around do not
+    # matter. null: the two in the training files, in the order of 0/1, neg/pos, no/yes, ..., else of the alphabet.
+    labels: list[str] | None = None
+    # Between columns of CSV and TSV: a character, or `tab`; null: the one of , ; tab | that fits; a .tsv has tabs.
+    delimiter: str | None = None
+    encoding: str | None = None  # As in latin-1; null: UTF-8, or UTF-16 where the file begins with its mark.
+    header: bool = True  # Whether CSV and TSV begin with a row of names.
     vocabulary: str | None = None  # A word index as JSON, word to rank from 1; null: learnt from the training reviews.
     on_bad_row: str = choice(("error", "skip"), "error")  # Rows without text or label: `error`, or `skip` them.
     validation_size: float = real(0.2, *SIZE)  # Reviews to cut for validation, at least 1, or below 1 their share.
@@ -88,8 +123,10 @@ class TextDataConfig(DataConfig):
             if not optional and not (names and all(isinstance(name, str) and name for name in names)):
                 accepted = "a file, a folder, a glob, or a list of them"
                 raise UserError(f"data.{key}", accepted, value, f"Try data.{key}=reviews.csv.")
-        if len(self.labels) != 2 or self.labels[0] == self.labels[1]:
-            accepted = "two names, of the negative and the positive class"
+        # From Python, columns may be numbers.
+        self.text_column, self.label_column = str(self.text_column), str(self.label_column)
+        if self.labels is not None and (len(self.labels), len({*map(plain_label, self.labels)})) != (2, 2):
+            accepted = "two names, of the negative and the positive class, as there are two classes only"
             raise UserError("data.labels", accepted, list(self.labels), "Try data.labels=[negative,positive].")
 
 

@@ -4,8 +4,12 @@ Every command turns it into one message and exit status 2. Anything else that is
 accident and fails loudly, with its traceback.
 """
 
+import io
+import re
+import shlex
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -31,12 +35,61 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         key, accepted, got, remedy = self.args
-        return f"{key}: expected {accepted}, but got {got}. {remedy}"
+        # Undecodable bytes of files and of their names could not be printed or logged.
+        return f"{key}: expected {accepted}, but got {got}. {remedy}".encode(errors="backslashreplace").decode()
+
+
+def typed(key: str, value: str | Sequence[str]) -> str:
+    """A setting as it is typed in a shell, or an option of a command, with the quotes that the shell and Hydra want.
+
+    Example:
+        >>> print(typed("data.train", "reviews (1).csv"), typed("data.labels", ["ham", "spam"]))
+        'data.train="reviews (1).csv"' data.labels=[ham,spam]
+        >>> print(typed("--text-column", "the text"))
+        '--text-column=the text'
+    """
+    if key.startswith("-"):
+        words = [f"{key}={value}"] if isinstance(value, str) else [key, *value]
+        return shlex.join(words)
+    text = _quoted(value) if isinstance(value, str) else f"[{','.join(map(_quoted, value))}]"
+    assignment = f"{key}={text}"
+    # Brackets alone need no quotes in a shell, as no file has such a name.
+    return shlex.quote(assignment) if '"' in assignment else assignment
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"(?!null$)[A-Za-z0-9_/.:%@+-]+", value):
+        return value
+    # Hydra takes a backslash for what it is, except before a quote.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), value) + '"'
+
+
+@contextmanager
+def command() -> Iterator[None]:
+    """Around the main function of each command, which imports what takes long in there, as Ctrl-C may come then, too.
+
+    Ends the program on Ctrl-C in one line with status 130, and on a `UserError` as `exit_on_user_error` does. What the
+    terminal cannot show is shown as its code: `±` as `\\xb1` where only ASCII is known.
+    """
+    escape_unencodable()
+    try:
+        with exit_on_user_error():
+            yield
+    except KeyboardInterrupt:
+        print("Interrupted by SIGINT.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def escape_unencodable() -> None:
+    """Lets this process print any text, whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Ends the program with the message of a `UserError` and status 2: around the work of each command."""
+    """Ends the program with the message of a `UserError` and status 2."""
     try:
         yield
     except UserError as error:

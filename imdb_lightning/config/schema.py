@@ -73,7 +73,7 @@ class TrainerConfig(Section):
     precision: str = choice(("32-true", "bf16-mixed", "16-mixed"), "32-true")
     deterministic: bool = True  # Refuse operations whose result may differ from run to run.
     threads: int = whole(1, 1, 1024)  # CPU threads of each process; bits may differ between different numbers of them.
-    max_epochs: int = whole(20, 1)  # Epochs at most.
+    max_epochs: int = whole(20, 1)  # Epochs at most; raised for a run in the same folder, it trains on.
     flags: dict[str, Any] = field(default_factory=dict)  # Anything else that `pytorch_lightning.Trainer` takes.
 
     def __post_init__(self) -> None:

@@ -34,6 +34,10 @@ class Bags:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def larger_class(self) -> float:
+        """The share of reviews in the class that has more of them: what always answering it gets right."""
+        return float(np.bincount(self.labels, minlength=2).max() / max(len(self), 1))
+
     def part(self, start: int, stop: int) -> "Bags":
         """The bags from row `start` to before row `stop`, sharing memory."""
         return Bags(self.ids, self.offsets[start : stop + 1], self.labels[start:stop], self.pieces)

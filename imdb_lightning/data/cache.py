@@ -35,7 +35,8 @@ _OTHER_CACHE = "Name another with data.cache_dir or the variable IMDB_LIGHTNING_
 
 def own_cache() -> Path:
     """The user's own cache folder: what IMDB_LIGHTNING_CACHE names, else the system's place for caches. Not made."""
-    return Path(os.environ.get("IMDB_LIGHTNING_CACHE") or platformdirs.user_cache_dir("imdb_lightning"))
+    named = os.environ.get("IMDB_LIGHTNING_CACHE") or platformdirs.user_cache_dir("imdb_lightning")
+    return Path(named).expanduser()
 
 
 def cache_folder(chosen: str | None) -> Path:
@@ -44,7 +45,7 @@ def cache_folder(chosen: str | None) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    folder = Path(chosen) if chosen else own_cache()
+    folder = Path(chosen).expanduser() if chosen else own_cache()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

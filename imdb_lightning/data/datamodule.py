@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, TextDataConfig
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.sampling import BatchLoader, EpochOrder
+from imdb_lightning.data.sampling import BatchLoader, EpochOrder, find_class_weights
 from imdb_lightning.data.sources import load_reviews
 from imdb_lightning.data.splits import Splits
 
@@ -53,7 +53,10 @@ class ReviewDataModule(pl.LightningDataModule):
         batch_size = self.config.batch_size if order is not None else EVALUATION_BATCH_FACTOR * self.config.batch_size
         # Without a trainer, as when a user looks at batches, there is one process.
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return BatchLoader(bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size)
+        weights = find_class_weights(self.config.class_weights, self.splits.train.labels)
+        return BatchLoader(
+            bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size, weights
+        )
 
 
 class IMDBDataModule(ReviewDataModule):

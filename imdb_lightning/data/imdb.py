@@ -39,9 +39,9 @@ def check_imdb(config: IMDBDataConfig) -> None:
         UserError: a named file is missing or is no such file, or validation would leave nothing to train on.
     """
     for key, name in (("data.path", config.path), ("data.word_index", config.word_index)):
-        if name and not Path(name).is_file():
+        if name and not Path(name).expanduser().is_file():
             raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
-    reviews = count_reviews(Path(config.path)) if config.path else REVIEWS
+    reviews = count_reviews(Path(config.path).expanduser()) if config.path else REVIEWS
     if config.validation_size >= reviews:
         key, accepted = "data.validation_size", f"fewer than the {reviews} training reviews"
         raise UserError(key, accepted, config.validation_size, f"Try {key}={max(1, reviews * 2 // 5)}.")
@@ -55,7 +55,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     """
     check_imdb(config)
     try:
-        npz = Path(config.path) if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
+        npz = Path(config.path).expanduser() if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
     except DownloadFailedError as error:
         if config.offline == "error":
             remedy = "Name a local copy with data.path=FILE or IMDB_NPZ, or allow data.offline=fallback."
@@ -67,7 +67,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
         )  # fmt: skip
         return packaged.load_packaged(cache, train_size=config.train_size, num_words=config.num_words)
     folder, sha256 = prepare_imdb(cache, npz, config.num_words)
-    index, words = Path(config.word_index or npz.parent / INDEX_NAME), None
+    index, words = Path(config.word_index or npz.parent / INDEX_NAME).expanduser(), None
     try:
         found = config.word_index or index.is_file()
         words = load_word_index(index if found else fetch(INDEX_URL, INDEX_HASH, cache))

@@ -1,4 +1,4 @@
-"""Labelled reviews out of files: CSV, TSV, JSON Lines, Parquet, plain lines, and aclImdb's folders, row by row.
+"""Reviews out of files: CSV, TSV, JSON Lines, Parquet, plain lines, and aclImdb's folders, row by row.
 
 Any but Parquet and folders may be compressed by gzip. A row that cannot be used is passed on with its problem, so that
 the caller decides what to do and can name its file and row.
@@ -6,21 +6,29 @@ the caller decides what to do and can name its file and row.
 
 import csv
 import glob
-import gzip
 import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO, cast
+from typing import Any, NamedTuple
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, typed
+from imdb_lightning.data.formats import (
+    DELIMITERS,
+    SAMPLE,
+    UNDECODABLE,
+    Format,
+    check_columns,
+    open_text,
+    undecoded,
+    wrong_encoding,
+)
 
-_SHOWN = 10
-NO_TEXT, NOT_UTF8 = "no text", "not UTF-8"
-# Problems of rows that can still be predicted, if not trained on.
-ANSWERABLE = (NO_TEXT, NOT_UTF8)
+NO_TEXT = "no text"
+# Characters and rows of a file's beginning that show its delimiter.
+_START, _START_ROWS = 1 << 16, 20
 
 # Values of the requested columns, and a problem, or else "".
 _Values = tuple[list[Any], str]
@@ -38,6 +46,11 @@ class Row(NamedTuple):
     label: str | None
     problem: str
 
+    @property
+    def answerable(self) -> bool:
+        """Whether it can be predicted, if perhaps not trained on."""
+        return self.problem in ("", NO_TEXT) or self.problem.startswith(UNDECODABLE)
+
 
 def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
     """Files and folders by name or glob, those of a glob in the order of their names; `key` is for messages.
@@ -47,37 +60,86 @@ def find_files(key: str, named: str | Sequence[str] | None) -> list[Path]:
     """
     found: list[Path] = []
     for name in [named] if isinstance(named, str) else named or []:
+        path = Path(name).expanduser()
         # The module, since a pattern may be absolute, which `Path.glob` refuses.
-        matches = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+        matches = [path] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
         if not matches:
             raise UserError(key, "an existing file or folder, or a glob that matches one", repr(name), "Mend the path.")
         found += map(Path, matches)
     return found
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def read_rows(path: Path, form: Format) -> Iterator[Row]:
+    """Reads a file or folder of reviews, with bounded memory; its ending tells the kind.
+
+    Raises:
+        UserError: the file is missing or of an unknown kind, or it has no such column.
+    """
+    if not path.exists():
+        raise UserError(path, "an existing file or folder", "none", "Mend the path.")
+    read = _read_folder if path.is_dir() else _KINDS.get(Path(path.name.removesuffix(".gz")).suffix)
+    if read is None:
+        accepted = "a file that ends in " + ", ".join(_KINDS) + ", with .gz or without, or a folder with pos and neg"
+        raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
+    try:
+        for number, (values, problem) in enumerate(read(path, form), start=1):
+            value, label = [*values, None, None][:2]
+            # A column of a Parquet file may hold numbers or bytes.
+            text = value if isinstance(value, str) else ""
+            # 1, 1.0, true and "1" are the same label.
+            if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):
+                label = int(label)
+            label = None if label is None else str(label)
+            problem = undecoded(text, form) or undecoded(label or "", form) or problem or ("" if text else NO_TEXT)
+            yield Row(path, number, text, label, problem)
+    # Of encodings such as UTF-16, in which a byte that does not fit cannot be kept in its row.
+    except UnicodeError as error:
+        raise wrong_encoding(path, str(error), form) from error
 
 
-def _read_delimited(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[_Values]:
+def _read_delimited(path: Path, form: Format) -> Iterator[_Values]:
     # A review may be longer than the 131,072 characters that Python allows a field by default.
     csv.field_size_limit(sys.maxsize)
-    # Bytes that are not UTF-8 become surrogates and so stay in their row, where `read_rows` finds them.
-    with io.TextIOWrapper(_open(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = _parse_delimited(file, delimiter)
-        header, _ = next(rows, ([], ""))
-        _check_columns(path, columns, header)
-        indices = [header.index(column) for column in columns]
+    with open_text(path, form, newline="") as file:
+        start = file.read(_START) + file.readline()
+        delimiter = form.delimiter
+        if delimiter is None:
+            delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else _find_delimiter(start, form)
+        elif delimiter == "tab":
+            delimiter = "\t"
+        elif len(delimiter) != 1 or delimiter in '\r\n"':
+            key = form.key("delimiter")
+            raise UserError(key, "a character, or tab", repr(delimiter), f"Try {typed(key, ';')}.")
+        # Both give lines; reading once also works where seeking does not.
+        rows = _parse_delimited(chain(io.StringIO(start, newline=""), file), delimiter)
+        first, _ = next(rows, ([], ""))
+        names = first if form.header else [str(number) for number in range(len(first))]
+        if not form.header:
+            rows = chain([(first, "")], rows)
+        check_columns(path, form, names, (row for row, _ in rows if len(row) == len(names)))
+        indices = [names.index(column) for column in form.columns]
         for row, problem in rows:
-            if len(row) == len(header):
+            if len(row) == len(names):
                 yield [row[index] for index in indices], ""
             elif row or problem:
-                yield [], problem or f"{len(row)} fields instead of {len(header)}"
+                yield [], problem or f"{len(row)} fields instead of {len(names)}"
 
 
-def _parse_delimited(file: TextIO, delimiter: str) -> Iterator[_Values]:
+def _find_delimiter(start: str, form: Format) -> str:
+    """The delimiter that finds most of the requested columns and, of several, cuts most rows into as many fields."""
+
+    def fit(delimiter: str) -> tuple[int, float]:
+        rows = [row for row, _ in islice(_parse_delimited(io.StringIO(start, newline=""), delimiter), _START_ROWS)]
+        first = rows[0] if rows else []
+        alike = sum(len(row) == len(first) for row in rows if len(first) > 1)
+        return sum(column in first for column in form.columns if form.header), alike
+
+    return max(DELIMITERS, key=fit)
+
+
+def _parse_delimited(lines: Iterable[str], delimiter: str) -> Iterator[_Values]:
     """Fields of each row; a row that Python cannot read, as one with a NUL before 3.11, does not stop the others."""
-    rows = csv.reader(file, delimiter=delimiter)
+    rows = csv.reader(lines, delimiter=delimiter)
     while True:
         try:
             yield next(rows), ""
@@ -87,120 +149,70 @@ def _parse_delimited(file: TextIO, delimiter: str) -> Iterator[_Values]:
             yield [], str(error)
 
 
-def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
-    with _open(path) as file:
+def _read_json_lines(path: Path, form: Format) -> Iterator[_Values]:
+    with open_text(path, form, newline="\n") as file:
         # Blank lines are no rows and are not counted.
-        for line in filter(bytes.strip, file):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield [], NOT_UTF8 if isinstance(error, UnicodeDecodeError) else "no JSON"
-                continue
-            if isinstance(record, dict) and isinstance(record.get(columns[0]), str):
+        records = map(_parse_json, filter(str.strip, file))
+        first = list(islice(records, SAMPLE))
+        found = [record for record in first if isinstance(record, dict)]
+        if found:
+            names = list(dict.fromkeys(chain.from_iterable(found)))
+            check_columns(path, form, names, ([record.get(name) for name in names] for record in found))
+        columns = form.columns
+        for record in chain(first, records):
+            if isinstance(record, dict) and isinstance(record.get(form.text_column), str):
                 yield [record.get(column) for column in columns], ""
             else:
-                yield [], f"no text under {columns[0]!r}"
+                yield [], "no JSON" if record is None else f"no text under {form.text_column!r}"
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+def _parse_json(line: str) -> object:
+    """The value of a line; None if it is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_parquet(path: Path, form: Format) -> Iterator[_Values]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise UserError(path, "pyarrow to read it", "none", "pip install 'imdb-lightning[parquet]'") from error
     try:
         file = parquet.ParquetFile(path)
-        _check_columns(path, columns, file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
-            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+        sample = (record for batch in file.iter_batches(SAMPLE) for record in batch.to_pylist())
+        check_columns(path, form, file.schema_arrow.names, (list(record.values()) for record in sample))
+        for batch in file.iter_batches(batch_size=1024, columns=form.columns):
+            for values in zip(*(batch.column(column).to_pylist() for column in form.columns), strict=True):
                 yield list(values), ""
     except ArrowException as error:
         raise UserError(path, "a Parquet file", " ".join(str(error).split()), "Write it again.") from error
 
 
-def _read_lines(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
-    if len(columns) > 1:
+def _read_lines(path: Path, form: Format) -> Iterator[_Values]:
+    if form.label_column is not None:
         raise UserError(path, "a format with labels", "plain lines", "Name a CSV, TSV, JSON Lines or Parquet file.")
-    with _open(path) as file:
-        # Split as bytes, since text mode would by default also end lines at a lone carriage return.
+    # Not a lone carriage return, which text mode would by default take for the end of a line, too.
+    with open_text(path, form, newline="\n") as file:
         for line in file:
-            yield [line.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")], ""
+            yield [line.rstrip("\r\n")], ""
 
 
-def _read_folder(path: Path, columns: Sequence[str]) -> Iterator[_Values]:
+def _read_folder(path: Path, form: Format) -> Iterator[_Values]:
     found = {name: sorted((path / name).glob("*.txt")) for name in ("neg", "pos")}
     if not any(found.values()):
         raise UserError(path, "a folder with pos/*.txt and neg/*.txt", "none in it", "Name such a folder, or a file.")
     for label, files in enumerate(found.values()):
         for file in files:
-            yield [file.read_bytes().decode("utf-8", errors="surrogateescape"), str(label)][: len(columns)], ""
+            with open_text(file, form, newline="") as text:
+                yield [text.read(), str(label)][: len(form.columns)], ""
 
 
-def _check_columns(path: Path, columns: Sequence[str], present: Sequence[str]) -> None:
-    for key, column in zip(("data.text_column", "data.label_column"), columns, strict=False):
-        if column not in present:
-            remedy = f"Say which it is, as in {key}={present[0] if present else 'text'}."
-            raise UserError(key, f"one of the columns of {path}: " + ", ".join(present), repr(column), remedy)
-
-
-_FORMATS: dict[str, Callable[[Path, Sequence[str]], Iterator[_Values]]] = {
+_KINDS: dict[str, Callable[[Path, Format], Iterator[_Values]]] = {
     ".csv": _read_delimited,
-    ".tsv": partial(_read_delimited, delimiter="\t"),
+    ".tsv": _read_delimited,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,
     ".txt": _read_lines,
 }
-
-
-def read_rows(path: Path, text_column: str, label_column: str | None) -> Iterator[Row]:
-    """Reads a file or folder of reviews, with bounded memory; its ending tells the format.
-
-    The columns matter only to formats that have some. Without a `label_column` no labels are read.
-
-    Raises:
-        UserError: the file is missing or of an unknown kind, or it has no such column.
-    """
-    if not path.exists():
-        raise UserError(path, "an existing file or folder", "none", "Mend the path.")
-    read = _read_folder if path.is_dir() else _FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
-    if read is None:
-        accepted = "a file that ends in " + ", ".join(_FORMATS) + ", with .gz or without, or a folder with pos and neg"
-        raise UserError(path, accepted, repr(path.name), "Rename or convert it.")
-    columns = [text_column] if label_column is None else [text_column, label_column]
-    for number, (values, problem) in enumerate(read(path, columns), start=1):
-        value, label = [*values, None, None][:2]
-        # A column of a Parquet file may hold numbers or bytes.
-        text = value if isinstance(value, str) else ""
-        if not text:
-            problem = problem or NO_TEXT
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            problem = NOT_UTF8
-        # 1, 1.0, true and "1" are the same label.
-        if isinstance(label, bool | int | float) and label in (0, 1):
-            label = int(label)
-        yield Row(path, number, text, None if label is None else str(label), problem)
-
-
-def labelled_rows(
-    paths: Iterable[Path], text_column: str, label_column: str, labels: Sequence[str], bad: list[Row]
-) -> Iterator[tuple[str, int]]:
-    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`, without their text.
-
-    `labels` names the negative and the positive class; in files, 0 and 1 always stand for them, too.
-    """
-    known = {"0": 0, "1": 1} | {name: number for number, name in enumerate(labels)}
-    for path in paths:
-        for row in read_rows(path, text_column, label_column):
-            label = known.get(row.label or "")
-            if row.problem or label is None:
-                bad.append(row._replace(text="", problem=row.problem or f"label {row.label!r}"))
-            else:
-                yield row.text, label
-
-
-def describe(bad: Sequence[Row]) -> str:
-    """Bad rows in one line: how many, and where the first ones are."""
-    shown = "; ".join(f"{row.file}, row {row.number}: {row.problem}" for row in bad[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-    return f"{len(bad):,} bad rows ({shown}{more})"

@@ -7,7 +7,7 @@ The loader is its own, not a `DataLoader`: assembling 30 batches of a training e
 process could hand over a batch for less than it costs to make one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,11 +41,12 @@ class Batch(NamedTuple):
     """This process's part of a global batch; it may be empty."""
 
     labels: Tensor  # Float32 `[b]` of 0 and 1.
-    # Processes / reviews of the whole global batch, float32 scalar. A sum of losses times it has a gradient whose mean
+    # Processes / weight of the whole global batch, float32 scalar. A sum of losses times it has a gradient whose mean
     # over processes is that of the global batch's mean loss, however uneven the parts are.
     scale: Tensor
     inputs: Tensor  # Word ids int32 `[n]`, or for the dense layout multi-hot rows float32 `[b, V]`.
     offsets: Tensor | None  # Int32 `[b + 1]`, where each review's ids begin; None for the dense layout.
+    weights: Tensor | None  # Of the reviews' losses in their mean, float32 `[b]`; None: all are 1.
 
 
 @dataclass(eq=False)
@@ -59,6 +60,7 @@ class BatchLoader:
     sampler: EpochOrder | None = None  # The order of training; None: rows in their order.
     rank: int = 0  # Which of the `world_size` parts of each batch is this process's.
     world_size: int = 1
+    class_weights: tuple[float, float] | None = None  # Of the losses of negative and of positive reviews.
     # Lightning looks for this on any loader with a sampler; None is what a DataLoader of whole batches has.
     batch_sampler = None
     # Batches of this epoch that were yielded, and those that the next iteration leaves out.
@@ -89,8 +91,30 @@ class BatchLoader:
             labels = self.bags.labels[rows]
             # Counted before the batch is used: a run resumed from a checkpoint after its step must not see it again.
             self._yielded += 1
-            target, scale = torch.from_numpy(labels.astype(np.float32)), torch.tensor(self.world_size / size)
+            target, weight, weights = torch.from_numpy(labels.astype(np.float32)), float(size), None
+            if self.class_weights is not None:
+                # The weight of all parts together: means over parts would depend on how the batch was cut.
+                whole = self.bags.labels[slice(begin, begin + size) if order is None else order[begin : begin + size]]
+                weight = float(np.take(self.class_weights, whole).sum())
+                weights = torch.from_numpy(np.take(self.class_weights, labels).astype(np.float32))
+            scale = torch.tensor(self.world_size / weight)
             if self.layout == "dense":
-                yield Batch(target, scale, torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None)
+                yield Batch(target, scale, torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None, weights)
             else:
-                yield Batch(target, scale, torch.from_numpy(ids), torch.from_numpy(offsets))
+                yield Batch(target, scale, torch.from_numpy(ids), torch.from_numpy(offsets), weights)
+
+
+def find_class_weights(wanted: str | Sequence[float] | None, labels: NDArray[np.uint8]) -> tuple[float, float] | None:
+    """Weights of the negative and the positive class; `balanced` gives both classes the same weight in all.
+
+    Source: `class_weight="balanced"` of scikit-learn, `reviews / (2 * reviews of the class)`, after King and Zeng,
+    "Logistic Regression in Rare Events Data" (2001).
+
+    Example:
+        >>> find_class_weights("balanced", np.array([0, 0, 0, 1], "u1"))
+        (0.6666666666666666, 2.0)
+    """
+    if wanted is None or not isinstance(wanted, str):
+        return None if wanted is None else (float(wanted[0]), float(wanted[1]))
+    negative, positive = np.bincount(labels, minlength=2).tolist()
+    return len(labels) / (2 * max(negative, 1)), len(labels) / (2 * max(positive, 1))

@@ -19,7 +19,7 @@ from imdb_lightning.data.synthetic import load_synthetic
 SOURCES: dict[type[DataConfig], tuple[Callable[[Any], object], Callable[[Path, Any], Splits]]] = {
     IMDBDataConfig: (check_imdb, load_imdb),
     SyntheticDataConfig: (lambda config: None, load_synthetic),
-    TextDataConfig: (text.find_named, text.load_text),
+    TextDataConfig: (text.check_text, text.load_text),
 }
 
 

@@ -29,11 +29,12 @@ class Splits:
         prepared: key of the folder of the cache that holds them.
         word_index: word to rank; without it, raw text cannot be predicted.
         test_texts: gives the raw text of test rows; None if only bags are left.
+        labels: of the negative and the positive class, as named or found in own files; else None.
     """
 
     def __init__(
         self, folder: Path, validation_size: int, train_size: int | None, *, source: str, sha256: str | None,
-        word_index: WordIndex | None, test_texts: TextsOf | None = None,
+        word_index: WordIndex | None, test_texts: TextsOf | None = None, labels: list[str] | None = None,
     ) -> None:  # fmt: skip
         development = open_bags(folder, DEVELOPMENT)
         stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
@@ -41,6 +42,7 @@ class Splits:
         self.test = open_bags(folder, TEST)
         self.source, self.sha256, self.prepared = source, sha256, folder.name
         self.word_index, self.test_texts = word_index, test_texts
+        self.labels = labels
 
 
 def stratified_split(labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.random.Generator) -> list[Rows]:

@@ -8,6 +8,7 @@ What is cut from the training files does not depend on their format or on the or
 the order of a digest of text and label first. Files named for validation or test keep their order.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -17,35 +18,49 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imdb_lightning.config.data import TextDataConfig
+from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
+from imdb_lightning.data.formats import Format
+from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows, other_labels
+from imdb_lightning.data.readers import Row, find_files
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
 from imdb_lightning.data.tokens import DIGEST, Reviews, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 # Settings that the prepared bags do not depend on.
 _SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
 _INDEX, _ABOUT, _TEST_DIGESTS = "word_index.json", "about.json", "test_digests.npy"
 # Reviews whose bags are written at once.
 _GATHERED = 4096
+# Letters of a mean word that no language with blanks between words comes near; English has 4.
+_LONG_WORD = 15
 
 
 def find_named(config: TextDataConfig) -> dict[str, list[Path]]:
     """The files and folders that the settings name, for each of these keys; see `find_files`."""
     keys = ("train", "validation", "test", "vocabulary")
     return {key: find_files(f"data.{key}", getattr(config, key)) for key in keys}
+
+
+def check_text(config: TextDataConfig) -> None:
+    """Refuses files that are missing or, by their first rows, of another format, encoding or number of classes.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    named = find_named(config)
+    for key in ("train", "validation", "test"):
+        check_start(tuple(named[key]), Format.of(config), tuple(config.labels or ()), config.on_bad_row == "error")
 
 
 def load_text(cache: Path, config: TextDataConfig) -> Splits:
@@ -66,10 +81,15 @@ def load_text(cache: Path, config: TextDataConfig) -> Splits:
     key = hashlib.sha256(repr((settings, prints)).encode()).hexdigest()[:24]
     folder = prepared(cache, f"text-v{VERSION}-{key}", lambda new: _build(config, named, new))
     about = json.loads((folder / _ABOUT).read_text())
+    names = (
+        label if label == meaning else f"{label} ({meaning})"
+        for label, meaning in zip(about["labels"], LABELS, strict=True)
+    )
+    log.info("Classes: %s with {:,} reviews, %s with {:,}".format(*about["counts"]), *names)
     return Splits(
-        folder, about["validation"], config.train_size,
+        folder, about["validation"], config.train_size, labels=about["labels"],
         source=", ".join(path.name for path in named["train"]), sha256=about["sha256"],
-        word_index=load_word_index(folder / _INDEX), test_texts=partial(test_texts, folder),
+        word_index=load_word_index(folder / _INDEX), test_texts=functools.partial(test_texts, folder),
     )  # fmt: skip
 
 
@@ -78,9 +98,11 @@ def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
     about = json.loads((folder / _ABOUT).read_text())
     digests = [row.tobytes() for row in np.load(folder / _TEST_DIGESTS)[rows]]
     found: dict[bytes, str] = {}
+    # Version 1 knew the columns alone.
+    form = Format(**{name: about[name] for name in Format._fields if name in about})
     with suppress(UserError, OSError):
         paths = [Path(path) for path in about["test_files"]]
-        for text, label in labelled_rows(paths, about["text_column"], about["label_column"], about["labels"], bad=[]):
+        for text, label in labelled_rows(paths, form, about["labels"], bad=[]):
             key = digest(text, label)
             if key in digests:
                 found[key] = text
@@ -89,16 +111,21 @@ def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
 
 def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -> None:
     numbers: dict[str, int] = {}
+    labels = config.labels or find_labels(named["train"], Format.of(config)) or list(LABELS)
+    if len(labels) == 1:
+        raise other_labels(named["train"], Format.of(config), None)
     # In the cache, since the system's folder for temporary files may be too small, or be memory.
     with tempfile.TemporaryFile(dir=folder) as words:
-        read = _read(config, named, words, numbers)
+        read = _read(config, labels, named, words, numbers)
         splits = read | _cut(config, read["train"])
+        _check_classes(splits, labels)
+        counts = np.zeros(len(numbers), np.int64)
+        for tokens, _ in _gather(words, splits["train"]):
+            counts += np.bincount(tokens, minlength=len(counts))
+        _check_words(numbers, counts)
         if named["vocabulary"]:
             index = load_word_index(named["vocabulary"][0])
         else:
-            counts = np.zeros(len(numbers), np.int64)
-            for tokens, _ in _gather(words, splits["train"]):
-                counts += np.bincount(tokens, minlength=len(counts))
             index = rank_words({word: int(count) for word, count in zip(numbers, counts, strict=True) if count})
         (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         known = word_ids(index, config.num_words)
@@ -117,20 +144,46 @@ def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -
     about = {
         "validation": len(splits["validation"]), "sha256": content.hexdigest(),
         "test_files": [str(path.absolute()) for path in named["test"] or named["train"]],
-        "text_column": config.text_column, "label_column": config.label_column, "labels": list(config.labels),
+        "labels": labels, "counts": np.bincount(read["train"]["label"], minlength=2).tolist(),
+        **Format.of(config)._asdict(),
     }  # fmt: skip
     (folder / _ABOUT).write_text(json.dumps(about))
 
 
+def _check_classes(splits: dict[str, Reviews], labels: list[str]) -> None:
+    """Refuses to train on one class, and warns of a validation or a test on one."""
+    for key, reviews in splits.items():
+        numbers = np.bincount(reviews["label"], minlength=2).tolist()
+        if all(numbers):
+            continue
+        (only, count) = max(zip(labels, numbers, strict=True), key=lambda pair: pair[1])
+        if key == "train":
+            found = f"{count:,} reviews of {only} alone"
+            raise UserError("data.train", "reviews of both classes to train on", found, "Name files with both.")
+        log.warning("All %s %s reviews are of %s: this says little about the other class.", f"{count:,}", key, only)
+
+
+def _check_words(numbers: dict[str, int], counts: NDArray[np.int64]) -> None:
+    """Warns of texts without blanks between words; `counts` has how often each word is there, `[W]`."""
+    lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
+    if counts @ lengths > _LONG_WORD * counts.sum():
+        log.warning(
+            "The mean word of the training reviews has %.0f characters: the tokenizer splits at spaces and ASCII "
+            "punctuation alone. In a language without blanks between words, put blanks there first.",
+            counts @ lengths / counts.sum(),
+        )  # fmt: skip
+
+
 def _read(
-    config: TextDataConfig, named: dict[str, list[Path]], words: IO[bytes], numbers: dict[str, int]
+    config: TextDataConfig, labels: list[str], named: dict[str, list[Path]], words: IO[bytes], numbers: dict[str, int]
 ) -> dict[str, Reviews]:
     """Reads the named splits; their words go to the file, as `numbers` in the order in which they were first seen."""
     read: dict[str, Reviews] = {}
     bad: list[Row] = []
+    form = Format.of(config)
     for key in (key for key in ("train", "validation", "test") if named[key]):
         parts = []
-        for chunk in tokenized(labelled_rows(named[key], config.text_column, config.label_column, config.labels, bad)):
+        for chunk in tokenized(labelled_rows(named[key], form, labels, bad)):
             # From here on, starts count from the beginning of the file, not of the chunk.
             chunk.reviews["start"] += words.tell() // 4
             number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)
@@ -138,12 +191,13 @@ def _read(
             parts.append(chunk.reviews)
         read[key] = np.concatenate(parts)
     # Once all files are read, so that one message names the bad rows of all.
-    if bad and config.on_bad_row == "skip":
+    if bad and config.on_bad_row == "error":
+        raise bad_rows(bad, [path for key in read for path in named[key]], form, config.labels)
+    # Which labels are the classes is not to be guessed.
+    if config.labels is None and any(not row.problem and row.file in named["train"] for row in bad):
+        raise other_labels(named["train"], form, None)
+    if bad:
         log.warning("Skipped %s", describe(bad))
-    elif bad:
-        accepted = "rows with a text and a label 0, 1, " + " or ".join(config.labels)
-        remedy = "Mend them, or go on without them: data.on_bad_row=skip."
-        raise UserError("data.train", accepted, describe(bad), remedy)
     for key, reviews in read.items():
         if not len(reviews):
             accepted, files = "files with at least one labelled review", ", ".join(map(str, named[key]))
@@ -159,6 +213,8 @@ def _cut(config: TextDataConfig, reviews: Reviews) -> dict[str, Reviews]:
         sizes[key] = round(size * len(reviews) if size < 1 else size)
         if sizes[key] < 1 or sum(sizes.values()) >= len(reviews):
             accepted = f"from 1 to below the {len(reviews)} training reviews, with what else is cut from them"
+            if size < 1:
+                accepted = f"a share of the {len(reviews)} training reviews that, with what else is cut, leaves some"
             raise UserError(f"data.{key}_size", accepted, size, f"Lower it, or name files with data.{key}.")
     ordered = reviews[np.argsort(reviews["digest"], order=DIGEST.names, kind="stable")]
     parts = stratified_split(ordered["label"], list(sizes.values()), np.random.default_rng(config.seed))

@@ -8,16 +8,17 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from rich.console import Console
 from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.readers import ANSWERABLE, read_rows
+from imdb_lightning.data.formats import Format
+from imdb_lightning.data.readers import read_rows
 from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
 from imdb_lightning.runs.files import replacing
 
@@ -35,11 +36,12 @@ class Style(NamedTuple):
 
 
 def answer(
-    folder: Path, file: str, text: Sequence[str] | None, text_column: str, output: Path | None, style: Style
+    folder: Path, file: str, text: Sequence[str] | None, output: Path | None, style: Style, **reading: Any
 ) -> None:
     """Answers the reviews of `text`, else those of a file (`-`: standard input), by a finished run.
 
-    The output is written whole or not at all; None: to standard output, as answers come.
+    The output is written whole or not at all; None: to standard output, as answers come. `reading` are fields of
+    `Format` that are to differ from the run's; None: they do not.
 
     Raises:
         UserError: the run or the reviews cannot be used.
@@ -47,9 +49,12 @@ def answer(
     torch.set_num_threads(1)
     run = load_run(folder)
     if text is not None:
-        batches = iter([list(enumerate(text, start=1))])
+        batches = iter([list(enumerate(map(_repaired, text), start=1))])
+    elif file == "-":
+        batches = _lines_as_they_come(sys.stdin.fileno())
     else:
-        batches = _lines_as_they_come(sys.stdin.fileno()) if file == "-" else _rows(Path(file), text_column)
+        form = Format.of(run.config.data, options=True, **reading)
+        batches = _rows(Path(file).expanduser(), form._replace(label_column=None))
     if output is None:
         _write(run, batches, style, sys.stdout)
         return
@@ -57,13 +62,18 @@ def answer(
         _write(run, batches, style, stream)
 
 
-def _rows(path: Path, text_column: str) -> Iterator[list[Review]]:
-    rows = read_rows(path, text_column, label_column=None)
+def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
+    rows = read_rows(path, form)
     while batch := list(itertools.islice(rows, SCORING_BATCH)):
         for row in batch:
-            if row.problem and row.problem not in ANSWERABLE:
+            if not row.answerable:
                 raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")
-        yield [(row.number, row.text.encode(errors="surrogateescape").decode(errors="replace")) for row in batch]
+        yield [(row.number, _repaired(row.text)) for row in batch]
+
+
+def _repaired(text: str) -> str:
+    """Text whose bytes were no text to the reader, read as UTF-8: as of a command line where only ASCII is known."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
@@ -83,13 +93,14 @@ def _decode(line: bytearray) -> str:
     return line.removesuffix(b"\r").decode(errors="replace")
 
 
-def _write(run: SavedRun, batches: Iterable[list[Review]], style: Style, output: TextIO) -> None:
+def _write(run: SavedRun, batches: Iterator[list[Review]], style: Style, output: TextIO) -> None:
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
     table = csv.DictWriter(output, columns, extrasaction="ignore", lineterminator="\n")
-    console = Console(file=output, force_terminal=True, soft_wrap=True, highlight=False)
+    console = Console(file=output, force_terminal=True, highlight=False)
+    first = next(batches, [])  # Read before anything is written, since the file may be refused.
     if style.format == "csv":
         table.writeheader()
-    for batch in batches:
+    for batch in itertools.chain([first], batches):
         if style.format == "color":
             for row, text in batch:
                 console.print(_colored(run, row, text, style.top))

@@ -1,5 +1,6 @@
 """A finished run tested again, in full: on its own test reviews or on others."""
 
+import dataclasses
 import json
 import textwrap
 from collections.abc import Callable, Sequence
@@ -17,11 +18,14 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
-from imdb_lightning.data.readers import Row, describe, find_files, labelled_rows
+from imdb_lightning.data.formats import Format
+from imdb_lightning.data.labels import bad_rows, labelled_rows
+from imdb_lightning.data.readers import Row, find_files
+from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
-from imdb_lightning.inference.saved_run import load_network, load_run
+from imdb_lightning.inference.saved_run import class_names, load_network, load_run
 from imdb_lightning.inference.scoring import best_threshold, draw_test, score
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.files import write_text
@@ -37,8 +41,8 @@ Texts = Callable[[list[int]], list[str]]  # Gives the texts of rows.
 
 
 def evaluate(
-    run: Path, data: Sequence[str] | None, text_column: str, label_column: str, labels: Sequence[str],
-    cache: Path | None, output: Path | None, wrong: int,
+    run: Path, data: Sequence[str] | None, labels: Sequence[str] | None, cache: Path | None, output: Path | None,
+    wrong: int, **reading: Any,
 ) -> None:  # fmt: skip
     """Tests a run, writes `evaluation.json`, predictions and pictures, and prints the numbers.
 
@@ -50,15 +54,20 @@ def evaluate(
     config, result = load_config(run / CONFIG), read_result(run)
     network = load_network(run, config)
     torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
+    # Through the settings, which check what a stranger's file holds.
+    checked = dataclasses.replace(config.data, class_weights=result.data.get("class_weights")).class_weights
+    weights = find_class_weights(checked, np.zeros(0, np.uint8))
     cache = cache or own_cache()
+    classes = class_names(config)
     own = find_splits(cache, result.data, config.data.num_words)
     if data is not None:
         files = find_files("--data", data)
-        name, (texts, bags) = files[0].name.partition(".")[0], _read(run, files, text_column, label_column, labels)
-        scores = score(network, config, bags, world_size=1)
+        form = Format.of(config.data, options=True, **reading)
+        name, (texts, bags) = files[0].name.partition(".")[0], _read(run, files, form, labels or classes)
+        scores = score(network, config, bags, 1, weights)
     elif own is not None:
         name, texts = "test", _texts_of(own, run, config.data.num_words)
-        scores = score(network, config, own.test, result.world_size)
+        scores = score(network, config, own.test, result.world_size, weights)
     else:
         # A stranger's settings may name any file, and any folder as the cache: neither is touched.
         trained_with = config.data.cache_dir or "DIR"
@@ -67,10 +76,14 @@ def evaluate(
     confusion = binary_confusion_matrix(scores.probabilities, scores.labels).flatten().tolist()
     record: dict[str, object] = {"metrics": scores.metrics, "confusion": dict(zip(_CELLS, confusion, strict=True))}
     answers, probabilities = scores.labels.numpy(), scores.probabilities.numpy()
-    rows = {name.replace("_", " "): f"{value:.4f}" for name, value in scores.metrics.items()}
-    rows |= {cell.replace("_", " "): f"{count:,}" for cell, count in zip(_CELLS, confusion, strict=True)}
+    rows = {
+        name.replace("_", " "): "undefined" if value is None else f"{value:.4f}"
+        for name, value in scores.metrics.items()
+    }
+    pairs = [f"{true} predicted {predicted}" for true in classes for predicted in classes]
+    rows |= {pair: f"{count:,}" for pair, count in zip(pairs, confusion, strict=True)}
     if own is not None:
-        validation = score(network, config, own.validation, result.world_size)
+        validation = score(network, config, own.validation, result.world_size, weights)
         best = best_threshold(validation.labels.numpy(), validation.probabilities.numpy())
         accuracy = float(((probabilities > best) == answers).mean())
         record["threshold"] = {"best_on_validation": best, "accuracy": accuracy}
@@ -84,19 +97,17 @@ def evaluate(
     record["most_wrong"] = most_wrong
     write_text(output / "evaluation.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_predictions(output, answers, probabilities)
-    for picture, figure in draw_test(scores.labels, scores.probabilities, f"{config.name}: {name} reviews").items():
+    title = f"{config.name}: {name} reviews"
+    for picture, figure in draw_test(scores.labels, scores.probabilities, title, classes).items():
         plots.save(figure, output / f"{picture}.png")
-    _print(output, rows, most_wrong)
+    _print(output, rows, most_wrong, classes)
 
 
-def _read(
-    run: Path, files: list[Path], text_column: str, label_column: str, labels: Sequence[str]
-) -> tuple[Texts, Bags]:
+def _read(run: Path, files: list[Path], form: Format, labels: Sequence[str]) -> tuple[Texts, Bags]:
     bad: list[Row] = []
-    rows = list(labelled_rows(files, text_column, label_column, labels, bad))
+    rows = list(labelled_rows(files, form, labels, bad))
     if bad or not rows:
-        accepted = "rows with a text and a label 0, 1, " + " or ".join(labels)
-        raise UserError("--data", accepted, describe(bad), "Mend them, or name columns and labels: --help.")
+        raise bad_rows(bad, files, form, labels)
     texts = [text for text, _ in rows]
     ids, offsets = load_run(run).bags(texts)
     numbers = np.array([label for _, label in rows], np.uint8)
@@ -128,14 +139,18 @@ def _most_wrong(
     ]
 
 
-def _print(folder: Path, rows: dict[str, str], most_wrong: list[dict[str, Any]]) -> None:
+def _print(folder: Path, rows: dict[str, str], most_wrong: list[dict[str, Any]], classes: Sequence[str]) -> None:
     console, table = Console(), Table("", title=folder.name, title_justify="left")
     table.add_column("", justify="right")
     for row in rows.items():
         table.add_row(*row)
     console.print(table)
+    if most_wrong:
+        title = f"The most confidently wrong reviews, with the probability of being {classes[1]}:"
+        console.print(title, highlight=False, markup=False, soft_wrap=True)
     for review in most_wrong:
-        heading = f"row {review['row']}, label {review['label']}, probability {review['probability']:.4f}: "
+        label = classes[review["label"]]
+        heading = f"row {review['row']}, label {label}, probability {review['probability']:.4f}: "
         excerpt = textwrap.shorten(review["text"], _SHOWN, placeholder=" ...")
         console.print(heading + excerpt, highlight=False, markup=False, soft_wrap=True)
     console.print(f"folder  {folder}", highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ Reading needs `config.yaml`, `model.safetensors` and `vocabulary.json`, neither 
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from imdb_lightning.config.data import LABELS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
@@ -28,7 +29,6 @@ from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
 
 # How an explanation names the id that every review begins with, and the one that all rare words share.
 START, RARE = "<start>", "<rare words>"
-LABELS = ("negative", "positive")
 # Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
 # batches of 1, 7, 64, 1000, 2048 and 6000.
 _ROW_MULTIPLE = 64
@@ -57,6 +57,8 @@ class SavedRun:
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Probabilities of being positive, float32 `[R]`, of raw reviews, which are read as they are scored."""
+        if isinstance(texts, str):  # Else each of its characters would be a review.
+            raise UserError("predict_proba", "a list of texts", "one text", "Say run.predict_proba([text]).")
         parts, remaining = [np.zeros(0, np.float32)], iter(texts)
         while batch := list(itertools.islice(remaining, SCORING_BATCH)):
             parts.append(self.score(*self.bags(batch)))
@@ -64,11 +66,13 @@ class SavedRun:
 
     def label(self, probability: float) -> str:
         """The class that a probability stands for: positive above 0.5."""
-        negative, positive = getattr(self.config.data, "labels", LABELS)
-        return positive if probability > 0.5 else negative
+        return class_names(self.config)[probability > 0.5]
 
     def explain(self, text: str) -> Explanation:
         """What each word of a raw review did to its score; see `model.attribution` for the method."""
+        if not isinstance(text, str):  # As in a notebook, where nothing checks types.
+            remedy = "Say [run.explain(text) for text in texts]."  # type: ignore[unreachable]
+            raise UserError("explain", "one text", type(text).__name__, remedy)
         words = tokenize(text)
         ids, _ = self.bags([text])
         shares, bias = word_shares(self._network, torch.from_numpy(ids).long())
@@ -97,6 +101,11 @@ class SavedRun:
         probabilities = to_probabilities(self._network(torch.from_numpy(ids), torch.from_numpy(padded)))
         scores: NDArray[np.float32] = probabilities.numpy()[:bags]
         return scores
+
+
+def class_names(config: Config) -> Sequence[str]:
+    """Names of the negative and the positive class of a finished run."""
+    return getattr(config.data, "labels", None) or LABELS
 
 
 def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:

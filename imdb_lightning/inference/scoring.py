@@ -1,5 +1,6 @@
 """How good a trained network is on labelled reviews: all numbers and pictures of a test."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional import classification as metrics
 
+from imdb_lightning.config.data import LABELS
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.datamodule import EVALUATION_BATCH_FACTOR
@@ -28,12 +30,17 @@ class Scores(NamedTuple):
     labels: Tensor  # Int64 `[R]` of 0 and 1.
     probabilities: Tensor  # Of being positive, float32 `[R]`.
     # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`, `calibration_error`.
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
 
 
 @torch.inference_mode()
-def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int) -> Scores:
-    """Tests a network (in its evaluation state, on the CPU) to the digit as a run of so many processes on CPUs does."""
+def score(
+    network: SentimentNetwork, config: Config, bags: Bags, world_size: int, class_weights: tuple[float, float] | None
+) -> Scores:
+    """Tests a network (in its evaluation state, on the CPU) to the digit as a run of so many processes on CPUs does.
+
+    `class_weights` are those of the run, in the loss alone.
+    """
     data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
     batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
     parts: list[list[Tensor]] = []
@@ -41,30 +48,42 @@ def score(network: SentimentNetwork, config: Config, bags: Bags, world_size: int
     for rank in range(world_size):
         totals.append(LossAndAccuracy())
         parts.append([])
-        for labels, _, inputs, offsets in BatchLoader(
-            bags, batch_size, data.num_words, data.layout, rank=rank, world_size=world_size
+        for labels, _, inputs, offsets, weights in BatchLoader(
+            bags, batch_size, data.num_words, data.layout, None, rank, world_size, class_weights
         ):
             with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
-                outcome = outcome_of(network, inputs, offsets, labels, config.model.loss, config.model.l2)
+                outcome = outcome_of(network, inputs, offsets, labels, weights, config.model.loss, config.model.l2)
             totals[-1].update(outcome, labels)
             parts[-1].append(outcome.probabilities)
     (loss, accuracy), all_labels = add_up(totals), torch.from_numpy(bags.labels.astype(np.int64))
     probabilities = join_parts(parts)
-    numbers = {"loss": loss, "accuracy": accuracy, **classification_metrics(probabilities, all_labels)}
+    numbers: dict[str, float | None] = {
+        "loss": loss,
+        "accuracy": accuracy,
+        **classification_metrics(probabilities, all_labels),
+    }
     error = metrics.binary_calibration_error(probabilities, all_labels, n_bins=CALIBRATION_BINS)
     return Scores(all_labels, probabilities, numbers | {"calibration_error": float(error)})
 
 
-def draw_test(labels: Tensor, probabilities: Tensor, title: str) -> dict[str, Figure]:
-    """The pictures of a test, by name, of labels int64 `[R]` and probabilities float32 `[R]`."""
+def draw_test(labels: Tensor, probabilities: Tensor, title: str, classes: Sequence[str] = LABELS) -> dict[str, Figure]:
+    """The pictures of a test, by name, of labels int64 `[R]` and probabilities float32 `[R]`.
+
+    `classes` names the negative and the positive one. Reviews of one class alone have no curves over thresholds.
+    """
+    confusion = metrics.binary_confusion_matrix(probabilities, labels).numpy()
+    figures = {
+        "confusion": plots.plot_confusion(confusion, title, classes),
+        "calibration": plots.plot_calibration(labels.numpy(), probabilities.numpy(), title, classes[1]),
+    }
+    if not 0 < labels.sum() < len(labels):
+        return figures
     false_rate, true_rate, _ = metrics.binary_roc(probabilities, labels)
     precision, recall, _ = metrics.binary_precision_recall_curve(probabilities, labels)
     area = float(metrics.binary_auroc(probabilities, labels))
     average = float(metrics.binary_average_precision(probabilities, labels))
     share = float(labels.double().mean())
-    confusion = metrics.binary_confusion_matrix(probabilities, labels).numpy()
-    return {
-        "confusion": plots.plot_confusion(confusion, title),
+    return figures | {
         "roc": plots.plot_rates(
             ("false positive rate", false_rate.numpy()), ("true positive rate", true_rate.numpy()),
             f"area {area:.4f}", (0.0, 1.0), title,
@@ -73,7 +92,6 @@ def draw_test(labels: Tensor, probabilities: Tensor, title: str) -> dict[str, Fi
             ("recall", recall.numpy()), ("precision", precision.numpy()),
             f"average precision {average:.4f}", (share, share), title,
         ),
-        "calibration": plots.plot_calibration(labels.numpy(), probabilities.numpy(), title),
     }  # fmt: skip
 
 

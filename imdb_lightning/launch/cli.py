@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -11,61 +12,100 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
-from imdb_lightning.config.errors import UserError, exit_on_user_error
+from imdb_lightning.config.errors import UserError, escape_unencodable, exit_on_user_error
 from imdb_lightning.config.schema import parse
 from imdb_lightning.launch import clusters, command_line
-from imdb_lightning.launch.overrides import CONFIG_NAME
+from imdb_lightning.launch.folders import command_in
+from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
 from imdb_lightning.launch.run import launch
-from imdb_lightning.runs.comparison import compare
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
-from imdb_lightning.runs.records import RunResult
-from imdb_lightning.runs.signals import Interrupted, leave
+from imdb_lightning.runs.log import JOB
+from imdb_lightning.runs.records import INTERRUPTED, STATUS, read_status
+from imdb_lightning.runs.report import compare
+from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
+from imdb_lightning.runs.summary import print_result
+
+_stopping = False  # In a process of joblib's: a job was asked to stop, and those that wait are not to start.
 
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
     command_line.register_schema()
-    with exit_on_user_error():
-        parsed = command_line.read_command_line(sys.argv[1:])
-        for check in clusters.sweep_checks(parsed.launcher, parsed.configs, parsed.sweep).values():
-            check()
-    for overrides, mistake in parsed.errors.items():
-        print(f"This job will fail: {overrides}\n  {mistake}", file=sys.stderr)
-    if parsed.launcher.name == "slurm":
+    parsed = command_line.read_command_line(sys.argv[1:])
+    parsed.refuse_mistakes()
+    for check in clusters.sweep_checks(parsed.launcher, parsed.configs, parsed.sweep).values():
+        check()
+    sys.argv[1:] = parsed.arguments
+    status, sweep = _run_jobs(parsed), parsed.sweep
+    if sweep is not None and is_first(parsed.configs[0]):
+        if status > 128:
+            _say_how_to_go_on("hydra.sweep.dir", sweep, str(Path.cwd()))
+        # 1: a launcher lost its jobs; what there is can still be compared.
+        elif status == 0 or (status == 1 and sweep.exists()):
+            status = 0 if compare([sweep], sweep) else 1
+            if not parsed.configs[0].keep:
+                shutil.rmtree(sweep)
+    sys.exit(status)
+
+
+def _run_jobs(parsed: command_line.CommandLine) -> int:
+    """Has Hydra run all jobs; gives the exit status, above 128 when they were interrupted."""
+    launcher = parsed.launcher.name
+    if launcher == "slurm":
         from imdb_lightning.launch import submitit_launcher  # Needs its plug-in.
 
         submitit_launcher.register()
-    elif parsed.launcher.name == "ray":
+    elif launcher == "ray":
         clusters.lock_ray(parsed.launcher)
-    sys.argv[1:] = parsed.arguments
+    elif launcher == "joblib":
+        # It would kill its processes at Ctrl-C. They get that, too: their jobs save, and what waits does not start.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         hydra.main(str(command_line.CONF), CONFIG_NAME, command_line.VERSION_BASE)(job)()
     except SystemExit as end:
-        # 1: a launcher lost its jobs; what there is can still be compared.
-        if end.code != 1 or parsed.sweep is None or not parsed.sweep.exists():
+        if not isinstance(end.code, int):
             raise
-    if parsed.sweep is not None and is_first(parsed.configs[0]):
-        succeeded = compare([parsed.sweep], parsed.sweep)
-        if not parsed.configs[0].keep:
-            shutil.rmtree(parsed.sweep)
-        sys.exit(0 if succeeded else 1)
+        return end.code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    if launcher == "joblib" and parsed.sweep is not None:
+        states = [status.state for path in parsed.sweep.rglob(STATUS) if (status := read_status(path.parent))]
+        if INTERRUPTED in states or len(states) < len(parsed.configs):
+            return 128 + signal.SIGINT
+    return 0
+
+
+def _say_how_to_go_on(key: str, folder: Path, started_in: str) -> None:
+    print(f"This goes on:\n  {command_in(key, os.path.relpath(folder, started_in))}", file=sys.stderr)
 
 
 def job(settings: DictConfig) -> None:
     """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
+    global _stopping
     composed = HydraConfig.get()
+    escape_unencodable()  # A launcher may have started this process.
     folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
+    started_in = composed.runtime.cwd  # Which hydra.job.chdir leaves.
+    launcher, number = composed.runtime.choices["hydra/launcher"], ""
+    if _stopping:
+        return
+    if launcher in ("joblib", "ray"):  # Jobs at once, on one terminal.
+        os.environ[JOB], number = str(composed.job.num), f"#{composed.job.num} "
     try:
         config = parse(settings)
-        result = launch(config, folder, keep_failed=sweeping)
+        # The imports in it take seconds, in which signals may come.
+        with SignalWatch():
+            result = launch(config, folder, keep_failed=sweeping)
     except Interrupted as interrupted:
         if is_first(config):
-            key, place = ("hydra.sweep.dir", composed.sweep.dir) if sweeping else ("hydra.run.dir", folder)
-            again = f"The same command with {key}={os.path.relpath(place)} goes on."
-            print(f"Interrupted by {interrupted}. {again}", file=sys.stderr)
-        leave(interrupted)
+            print(f"{number}Interrupted by {interrupted}.", file=sys.stderr)
+            if not sweeping:
+                _say_how_to_go_on("hydra.run.dir", folder, started_in)
+        if launcher != "joblib":
+            leave(interrupted)
+        _stopping = True
+        return
     except Exception as error:
         # A sweep, too, ends where the folder is another run's: no status is to be written there.
         if not sweeping or isinstance(error, OtherRunError):
@@ -73,32 +113,18 @@ def job(settings: DictConfig) -> None:
                 raise
         record_failure(folder, error)
         if isinstance(error, UserError):
-            print(error, file=sys.stderr)
+            print(f"{number}{error}", file=sys.stderr)
         else:
             traceback.print_exc()
         return
     if is_first(config):
-        _print_result(result, folder if config.keep else None)
+        changes = [text for text in composed.overrides.task if key_of(text).startswith("model.")]
+        console = Console()
+        print_result(config, result, console, changes)
+        if config.keep:
+            relative = os.path.relpath(folder, started_in)  # As people type it.
+            lines = [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
+            # Unwrapped: paths and commands are there to be copied.
+            console.print("\n".join(lines), highlight=False, soft_wrap=True)
         if not (config.keep or sweeping):
             shutil.rmtree(folder)
-
-
-def _print_result(result: RunResult, folder: Path | None) -> None:
-    """Prints losses and accuracies, best epoch and seconds, and the folder, if it is kept."""
-    table = Table("", title=f"{result.name}, seed {result.seed}", title_justify="left")
-    for column in ("loss", "accuracy"):
-        table.add_column(column, justify="right")
-    for split, numbers in (("validation", result.validation), ("test", result.test)):
-        table.add_row(split, f"{numbers['loss']:.4f}", f"{numbers['accuracy']:.4f}")
-    stopped, seconds = "stopped early" if result.stopped == "early" else "all epochs", result.seconds
-    lines = [
-        f"best epoch   {result.best_epoch} of {result.epochs} ({stopped})",
-        f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
-    ]
-    if folder is not None:
-        relative = os.path.relpath(folder)  # As people type it.
-        lines += [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
-    console = Console()
-    console.print(table)
-    # Unwrapped: paths and commands are there to be copied.
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)

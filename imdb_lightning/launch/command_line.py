@@ -16,7 +16,6 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -24,12 +23,24 @@ from imdb_lightning.config.data import DATA_SCHEMAS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, parse
 from imdb_lightning.launch.clusters import Launcher, check_plugin
-from imdb_lightning.launch.overrides import CONFIG_NAME, expand_glob, explained, search_path
+from imdb_lightning.launch.overrides import (
+    CONFIG_NAME,
+    CommandLineError,
+    expand_glob,
+    explained,
+    key_of,
+    quoted,
+    search_path,
+)  # fmt: skip
 from imdb_lightning.launch.run import check_run
 from imdb_lightning.launch.slurm import current_step
 
 VERSION_BASE = "1.3"
 _PACKAGE = Path(__file__).resolve().parent.parent
+# Jobs of a sweep that cannot run, as many as one message names.
+_SHOWN = 10
+# Hydra's own place for keys that the name of a job's folder does without.
+_LEFT_OUT = "hydra.job.config.override_dirname.exclude_keys"
 # The settings stand beside the package in a checkout and inside it in a wheel.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
@@ -42,6 +53,19 @@ class CommandLine(NamedTuple):
     errors: dict[str, UserError]  # Of each other job of a sweep, by its overrides.
     launcher: Launcher
     sweep: Path | None  # Folder of the sweep that is to be run; None for a single run, help and settings.
+
+    def refuse_mistakes(self) -> None:
+        """Refuses a sweep with a job that cannot run.
+
+        Raises:
+            CommandLineError: it names all such jobs, up to a number.
+        """
+        if self.errors:
+            lines = [f"\n  {overrides}\n    {error}" for overrides, error in self.errors.items()]
+            more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+            jobs = len(self.configs) + len(lines)
+            text = f"{len(lines)} of {jobs} jobs cannot run, so none was started:{''.join(lines[:_SHOWN])}{more}"
+            raise CommandLineError(text)
 
 
 def register_schema() -> None:
@@ -60,12 +84,14 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     """Composes every job of a command line and, with `check`, looks whether it can run on this machine.
 
     Raises:
-        UserError: a job cannot be composed, or none can run.
+        UserError: a job cannot be composed, or a single run or all jobs cannot run for one and the same reason.
     """
     # These hold any keys, which Hydra takes for new ones, to be added with a plus.
     any_keys = ("trainer.flags.", "callbacks.extra.", "logger.")
     arguments = [f"++{text}" if text.startswith(any_keys) else text for text in arguments]
-    parsed = get_args_parser().parse_args(arguments)
+    # As a shell does it where a word begins.
+    arguments = [text.replace("=~/", f"={Path.home()}/", 1) for text in arguments]
+    parsed = get_args_parser().parse_intermixed_args(arguments)
     modes = [f"--{mode}" for mode in ("multirun", "cfg", "info") if getattr(parsed, mode)]
     if len(modes) > 1:
         raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
@@ -74,7 +100,7 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     for text in parsed.overrides:
         if text.startswith("hydra/sweeper="):  # Composing would fail when its plug-in is not installed.
             _check_sweeper(text.partition("=")[2])
-    # All overrides go last: argparse refuses those that are not side by side, as ours behind a final -m would not be.
+    # All overrides go last: Hydra's own parse refuses those that are not side by side.
     flags = [text for text in arguments if text not in parsed.overrides]
     search = search_path(parsed.config_dir, parsed.overrides)
     configs, errors = [], {}
@@ -97,11 +123,13 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
                 configs.append(config)
             except UserError as error:
                 errors[" ".join(job)] = error
-    if not configs:
+    if not configs and len(set(map(str, errors.values()))) == 1:
         raise next(iter(errors.values()))
     if parsed.multirun:
         # The folder's name may hold the time: Hydra, which composes again, is to use this one.
-        overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.double).with_quotes()}")
+        overrides.append(f"hydra.sweep.dir={quoted(str(sweep))}")
+        fixed = [key_of(texts[0]) for texts in zip(*jobs, strict=True) if len(set(texts)) == 1]
+        overrides.append(f"{_LEFT_OUT}=[{','.join(map(quoted, fixed))}]")
     return CommandLine([*flags, *overrides], configs, errors, launcher, sweep if parsed.multirun else None)
 
 
@@ -111,7 +139,7 @@ def _step_folders(overrides: Sequence[str]) -> list[str]:
     if step is None or step.nodes == 1:
         return []
     name = f"slurm-{step.job}.{step.step}"
-    folders = {"hydra.run.dir": f"logs/${{model.name}}/{name}", "hydra.sweep.dir": f"logs/multirun/{name}"}
+    folders = {"hydra.run.dir": f"logs/${{name}}/{name}", "hydra.sweep.dir": f"logs/multirun/{name}"}
     named = {text.partition("=")[0] for text in overrides}
     return [f"{key}={value}" for key, value in folders.items() if key not in named]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,22 @@ from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, typed
 from imdb_lightning.config.schema import TrainerConfig
 from imdb_lightning.launch.clusters import check_plugin
 
 CONFIG_NAME = "config"
 _HELP = "See: python -m imdb_lightning --help"
+
+
+class CommandLineError(UserError):
+    """A mistake in a sentence of its own: no single value is wrong, or those of several jobs are."""
+
+    def __init__(self, sentence: str) -> None:
+        ValueError.__init__(self, sentence)
+
+    def __str__(self) -> str:
+        return f"command line: {self.args[0]}"
 
 
 def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
@@ -33,8 +44,7 @@ def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:
     others = OverridesParser.create().parse_override(named[0]).value() if named else []
     # Not as_uri: Hydra takes what follows file:// as it is, and would look for a folder named my%20conf.
     paths = [f"file://{folder}", *map(str, others if isinstance(others, list) else [])]
-    quoted = [QuotedString(path, Quote.double).with_quotes() for path in paths]
-    return [f"hydra.searchpath=[{','.join(quoted)}]"]
+    return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
 
 
 def expand_glob(text: str, search: list[str]) -> str:
@@ -53,6 +63,16 @@ def expand_glob(text: str, search: list[str]) -> str:
     return f"{text.partition('=')[0]}={','.join(chosen)}"
 
 
+def key_of(override: str) -> str:
+    """The key or group of an override in text: `model` of `+model=mine`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def quoted(text: str) -> str:
+    """Text as a value that Hydra's grammar takes as it is."""
+    return QuotedString(text, Quote.double).with_quotes()
+
+
 @contextmanager
 def explained(search: list[str]) -> Iterator[None]:
     """Turns what Hydra and OmegaConf complain of in the body into a `UserError`."""
@@ -68,8 +88,17 @@ def explained(search: list[str]) -> Iterator[None]:
         options = _options(group, search)
         raise UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options)) from error
     except OverrideParseException as error:
-        raise UserError(error.override, "group=option or key=value", "something else", _HELP) from error
+        key, _, value = error.override.partition("=")
+        if not key or not value:
+            raise UserError(error.override, "group=option or key=value", "something else", _HELP) from error
+        parts = [part.strip(" '\"") for part in value.strip("[]").split(",")]
+        remedy = f"Type {typed(key, parts if value.startswith('[') else value)}"
+        raise UserError(error.override, "quotes around a value like this one", "none", remedy) from error
     except (HydraException, OmegaConfBaseException) as error:
+        if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
+            key, _, value = ambiguous[1].partition("=")
+            remedy = f"To sweep over it, add --multirun; for a list, type {key}=[{value}]; for one text, "
+            raise UserError(key, "one value", value, remedy + f"type {typed(key, value)}") from error
         # Hydra wraps OmegaConf's errors, which know the key and the dataclass that it is not in or does not fit.
         cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         key, owner = getattr(cause, "full_key", None) or "", getattr(cause, "object_type", None)
@@ -83,7 +112,10 @@ def explained(search: list[str]) -> Iterator[None]:
             if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
                 remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
             raise UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy) from error
-        raise UserError("command line", "settings that go together", " ".join(str(error).split()), _HELP) from error
+        # Without OmegaConf's lines on where in the tree it was.
+        text = re.sub(r"^\w+ while resolving interpolation: |\n *(full_key: .*|object_type=.*)", "", str(error))
+        sentences = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
+        raise CommandLineError(". ".join([*sentences, _HELP])) from error
 
 
 def _options(group: str, search: list[str]) -> list[str]:

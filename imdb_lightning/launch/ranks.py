@@ -23,8 +23,8 @@ from pathlib import Path
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.launch.slurm import current_step
-from imdb_lightning.runs.lifecycle import is_first, record_failure, write_settings
-from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RunResult, read_result, read_status
+from imdb_lightning.runs.lifecycle import is_first, prepare_ranks, record_failure
+from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RUNNING, RunResult, read_result, read_status
 from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
 # Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files.
@@ -51,7 +51,7 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         RanksFailedError: a process crashed or was killed, more often than `trainer.max_restarts` allows.
     """
     if is_first(config):
-        write_settings(config, folder)
+        prepare_ranks(config, folder)
     with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
         scratch = Path(name)
         command = [*_torchrun(config.trainer, devices, scratch), "-m", "imdb_lightning.worker", str(folder)]
@@ -62,7 +62,11 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
         with _SignalsToRanks(process, scratch) as signals:
             code = process.wait()
         if signals.received:
-            raise Interrupted(signals.received)
+            interrupted, status = Interrupted(signals.received), read_status(folder)
+            # Else rank 0 has written how it ended, or had not begun.
+            if is_first(config) and status is not None and status.state == RUNNING:
+                record_failure(folder, interrupted)
+            raise interrupted
         return _outcome(folder, scratch, code)
 
 

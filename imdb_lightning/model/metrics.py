@@ -24,34 +24,38 @@ class LossAndAccuracy(Metric):
     loss_sum: Tensor
     hits: Tensor
     reviews: Tensor
+    weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("reviews", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, outcome: Outcome, labels: Tensor) -> None:
         """Adds a batch with its labels, float32 `[B]` of 0 and 1."""
-        losses, penalty, probabilities = outcome
+        losses, weight, penalty, probabilities = outcome
         self.loss_sum += losses.detach().sum(dtype=torch.float64)
         if penalty is not None:
             # Each review's loss bears it whole, as in the losses that Keras reports.
-            self.loss_sum += penalty.detach().double() * len(labels)
+            self.loss_sum += penalty.detach().double() * weight
         self.hits += ((probabilities > 0.5) == (labels > 0.5)).sum()
         self.reviews += len(labels)
+        self.weight += weight
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy, float64 scalars."""
-        return self.loss_sum / self.reviews, self.hits / self.reviews.double()
+        return self.loss_sum / self.weight, self.hits / self.reviews.double()
 
 
 def add_up(totals: Sequence[LossAndAccuracy]) -> tuple[float, float]:
     """Mean loss and accuracy over the totals of several ranks, rounded as `compute` does when it reduces over them."""
-    loss_sum, hits, reviews = (
-        torch.stack([getattr(part, state) for part in totals]).sum(0) for state in ("loss_sum", "hits", "reviews")
+    states = ("loss_sum", "hits", "reviews", "weight")
+    loss_sum, hits, reviews, weight = (
+        torch.stack([getattr(part, state) for part in totals]).sum(0) for state in states
     )
-    return float(loss_sum / reviews), float(hits / reviews.double())
+    return float(loss_sum / weight), float(hits / reviews.double())
 
 
 def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -64,8 +68,8 @@ def join_parts(parts_of_ranks: Sequence[Sequence[Tensor]]) -> Tensor:
     return torch.cat([part for batch in zip(*parts_of_ranks, strict=True) for part in batch])
 
 
-def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Precision, recall and F1 of the positive class, and the area under the ROC curve.
+def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Precision, recall and F1 of the positive class, and the area under the ROC curve; None where that is 0/0.
 
     Takes probabilities, float32 `[R]`, and labels, int64 `[R]` of 0 and 1.
 
@@ -74,9 +78,10 @@ def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, f
         >>> {name: round(value, 3) for name, value in metrics.items()}
         {'precision': 0.5, 'recall': 0.5, 'f1': 0.5, 'auroc': 0.75}
     """
+    predicted, positive = bool((probabilities > 0.5).any()), bool(labels.any())
     return {
-        "precision": float(binary_precision(probabilities, labels)),
-        "recall": float(binary_recall(probabilities, labels)),
-        "f1": float(binary_f1_score(probabilities, labels)),
-        "auroc": float(binary_auroc(probabilities, labels)),
+        "precision": float(binary_precision(probabilities, labels)) if predicted else None,
+        "recall": float(binary_recall(probabilities, labels)) if positive else None,
+        "f1": float(binary_f1_score(probabilities, labels)) if predicted or positive else None,
+        "auroc": float(binary_auroc(probabilities, labels)) if 0 < labels.sum() < len(labels) else None,
     }

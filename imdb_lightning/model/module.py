@@ -21,7 +21,7 @@ from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import Outcome, outcome_of, to_probabilities
 from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
 
-Batch = Sequence[Any]  # `(labels, scale, inputs, offsets)`, or `(x, y)`.
+Batch = Sequence[Any]  # `(labels, scale, inputs, offsets, weights)`, or `(x, y)`.
 
 
 class SentimentClassifier(pl.LightningModule):
@@ -69,9 +69,9 @@ class SentimentClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """A rank's loss, whose gradient's mean over ranks is that of the global batch's mean loss."""
         batch = _unpack(batch)
-        losses, penalty, _ = self._step("train", batch)
-        loss: Tensor = losses.sum() * batch[1]
-        return loss if penalty is None else loss + penalty
+        outcome = self._step("train", batch)
+        loss: Tensor = outcome.losses.sum() * batch[1]
+        return loss if outcome.penalty is None else loss + outcome.penalty
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Adds the batch to validation's totals."""
@@ -85,12 +85,12 @@ class SentimentClassifier(pl.LightningModule):
         """Probabilities of being positive, float32 `[B]`; of a DataLoader, labels may be left out."""
         if isinstance(batch, Tensor):
             return to_probabilities(self(batch))
-        inputs, offsets = batch[2:] if len(batch) == 4 else (batch[0], None)
+        inputs, offsets = batch[2:4] if len(batch) == 5 else (batch[0], None)
         return to_probabilities(self(inputs, offsets))
 
     def _step(self, split: str, batch: Batch) -> Outcome:
-        labels, _, inputs, offsets = batch
-        outcome = outcome_of(self.network, inputs, offsets, labels, self.hparams["loss"], self.hparams["l2"])
+        labels, _, inputs, offsets, weights = batch
+        outcome = outcome_of(self.network, inputs, offsets, labels, weights, self.hparams["loss"], self.hparams["l2"])
         self.totals_of(split).update(outcome, labels)
         return outcome
 
@@ -139,8 +139,12 @@ class SentimentClassifier(pl.LightningModule):
         Their sum would be rounded in another order than that of an uninterrupted epoch.
         """
         totals = self.totals_of("train")
-        sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double()])
-        checkpoint["train_totals"] = self.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
+        sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double(), totals.weight])
+        sums_of_ranks = [sums]
+        if self.trainer.world_size > 1:
+            sums_of_ranks = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+            dist.all_gather(sums_of_ranks, sums)
+        checkpoint["train_totals"] = torch.stack(sums_of_ranks).tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the totals until training goes on; `load_from_checkpoint` has no trainer that knows the rank."""
@@ -151,7 +155,9 @@ class SentimentClassifier(pl.LightningModule):
         if self._saved_totals is not None:
             totals, of_ranks = self.totals_of("train"), torch.tensor(self._saved_totals, dtype=torch.float64)
             own = of_ranks[self.trainer.global_rank :: self.trainer.world_size].sum(0)
-            for state, value in zip((totals.loss_sum, totals.hits, totals.reviews), own, strict=True):
+            # Checkpoints from before weights have three sums; a review's weight was 1.
+            states = (totals.loss_sum, totals.hits, totals.reviews, totals.weight)
+            for state, value in zip(states, [*own, own[2]], strict=False):
                 state.copy_(value)
             self._saved_totals = None
         scheduler = self.lr_schedulers()
@@ -177,11 +183,11 @@ class SentimentClassifier(pl.LightningModule):
 
 
 def _unpack(batch: Batch) -> Batch:
-    """`(labels, scale, inputs, offsets)` of a batch of either kind."""
-    if len(batch) == 4:
+    """`(labels, scale, inputs, offsets, weights)` of a batch of either kind."""
+    if len(batch) == 5:
         return batch
     rows, labels = batch
-    return labels.float(), 1 / len(labels), rows.float(), None
+    return labels.float(), 1 / len(labels), rows.float(), None, None
 
 
 def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:

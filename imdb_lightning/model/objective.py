@@ -30,21 +30,27 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": binary_cross_ent
 class Outcome(NamedTuple):
     """A network on one batch: what training, validation, the test and `evaluate` all start from."""
 
-    losses: Tensor  # Of each review, without the penalty, float32 `[B]`.
+    losses: Tensor  # Of each review, times its weight, without the penalty, float32 `[B]`.
+    weight: Tensor | int  # Of all reviews together: how many they are, unless their classes weigh differently.
     penalty: Tensor | None  # Scalar that every review's loss bears in addition; None without L2.
     probabilities: Tensor  # Of being positive, float32 `[B]`, without a gradient.
 
 
 def outcome_of(
-    network: SentimentNetwork, inputs: Tensor, offsets: Tensor | None, labels: Tensor, loss: str, l2: float
-) -> Outcome:
+    network: SentimentNetwork, inputs: Tensor, offsets: Tensor | None, labels: Tensor, weights: Tensor | None,
+    loss: str, l2: float,
+) -> Outcome:  # fmt: skip
     """Runs a network on a batch of inputs (see `MultiHotLinear.forward`) and labels, float32 `[B]` of 0 and 1.
 
+    Weights are those of the reviews' losses, float32 `[B]`; None: all are 1.
     The penalty is `l2 * sum of w ** 2` over all hidden kernels, as Keras's `regularizers.l2`; `loss` a key of `LOSSES`.
     """
     logits = network(inputs, offsets)
     penalty = l2 * torch.stack([kernel.square().sum() for kernel in network.hidden_kernels()]).sum() if l2 else None
-    return Outcome(LOSSES[loss](logits, labels), penalty, to_probabilities(logits))
+    losses, probabilities = LOSSES[loss](logits, labels), to_probabilities(logits)
+    if weights is None:
+        return Outcome(losses, len(labels), penalty, probabilities)
+    return Outcome(losses * weights, weights.sum(dtype=torch.float64), penalty, probabilities)
 
 
 def to_probabilities(logits: Tensor) -> Tensor:

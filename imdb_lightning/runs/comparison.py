@@ -1,33 +1,33 @@
-"""Finished runs side by side: a table, curves, and what did not finish.
+"""Finished runs found and grouped: which belong together, what tells the groups apart, and their numbers.
 
 Runs with equal settings but for the seed make a group; a group's numbers are means with the sample's standard
-deviation over its runs. A sweep ends with this, too.
+deviation over its runs. Groups on different reviews are not to be compared: each knows its data set.
 """
 
-import csv
-import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import flatten
 from imdb_lightning.runs import records
-from imdb_lightning.runs.files import write_text
 
-# Columns of tables: the decimals that are shown of each number of a run's results.
-_COLUMNS = {
-    "parameters": 0, "best_epoch": 1, "validation.loss": 4, "validation.accuracy": 4, "test.loss": 4,
-    "test.accuracy": 4, "seconds.total": 1,
+# Numbers of a group, and how many decimals of each are shown.
+COLUMNS = {
+    "parameters": 0, "best epoch": 1, "validation loss": 4, "validation accuracy": 4, "test loss": 4,
+    "test accuracy": 4, "seconds": 1,
 }  # fmt: skip
-_NAMES = [column.removesuffix(".total").replace(".", "_") for column in _COLUMNS]
+# Settings, or their sections, that change no result: runs that differ in nothing else are one group.
+_WITHOUT_EFFECT = (
+    "seed", "keep", "logger", "checkpoint", "data.cache_dir", "data.path", "data.word_index", "data.offline",
+    "trainer.max_restarts", "trainer.node_rank", "trainer.rendezvous",
+)  # fmt: skip
+# Of a label: settings, and characters of a value.
+_SETTINGS_SHOWN, _VALUE_SHOWN = 3, 24
 # The notebook's protocol: the test accuracy that it prints, its settings, and the reviews as results describe them.
 _NOTEBOOK_SETTINGS = (
     "model.hidden_units", "model.activation", "model.loss", "model.l2", "model.dropout", "trainer.max_epochs",
@@ -60,14 +60,24 @@ class Run:
 class Group:
     """Completed runs, at least one, with equal settings but for the seed."""
 
-    label: str  # The network's name, and the settings that tell the group from others of the same network.
+    label: str  # The runs' name, and the settings that tell the group from others of this name on the same data.
     runs: list[Run]
+    loss: str  # What kind it is; losses of different kinds are not to be compared.
+    data: str  # Source and sizes of the reviews.
     notebook: float | None  # The notebook's test accuracy; None for settings or reviews that are not its own.
 
     def statistics(self) -> list[tuple[float, float | None]]:
-        """Of each of `_COLUMNS` the mean and the sample's standard deviation, which a single run does not have."""
-        results: list[dict[str, Any]] = [flatten(asdict(run.result)) for run in self.runs if run.result]
-        columns = [[float(result[column]) for result in results] for column in _COLUMNS]
+        """Of each of `COLUMNS` the mean and the sample's standard deviation, which a single run does not have."""
+        rows = [
+            (
+                result.parameters, result.best_epoch, result.validation["loss"], result.validation["accuracy"],
+                # A process's first run pays for the imports, which would tell it from the others.
+                result.test["loss"], result.test["accuracy"], result.seconds["total"] - result.seconds["start"],
+            )
+            for result in (run.result for run in self.runs)
+            if result is not None
+        ]  # fmt: skip
+        columns = [[float(value) for value in column] for column in zip(*rows, strict=True)]
         return [(mean(values), stdev(values) if len(values) > 1 else None) for values in columns]
 
 
@@ -90,21 +100,57 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups completed runs, in the order in which the groups first appear."""
-    members: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    """Groups completed runs, those on the same data side by side, else in the order in which they first appear."""
+    members: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], list[Run]]] = {}
     for run in runs:
         if run.result is not None:
-            config = asdict(load_config(run.folder / records.CONFIG)) | {"seed": None, "name": None}
-            key = tuple((name, str(value)) for name, value in flatten(config).items())
-            members.setdefault(key, []).append(run)
+            config = flatten(asdict(load_config(run.folder / records.CONFIG)))
+            key = tuple((name, str(value)) for name, value in config.items() if not _is_without_effect(name))
+            place = (_data_set(run.result.data), run.result.name)
+            members.setdefault(place, {}).setdefault(key, []).append(run)
+    order = list(dict.fromkeys(data for data, _ in members))
     groups = []
-    for key, group in members.items():
-        settings = dict(key)
-        others = [dict(other) for other in members if ("model.name", settings["model.name"]) in other]
-        differing = [name for name, value in key if any(other.get(name) != value for other in others)]
-        label = " ".join([settings["model.name"], *(f"{name.split('.')[-1]}={settings[name]}" for name in differing)])
-        groups.append(Group(label, group, _notebook_accuracy(settings, group)))
+    for (data, name), found in sorted(members.items(), key=lambda item: order.index(item[0][0])):
+        settings = [dict(key) for key in found]
+        for own, label, group in zip(settings, _labels(name, settings), found.values(), strict=True):
+            groups.append(Group(label, group, _loss_kind(own), data, _notebook_accuracy(own, group)))
     return groups
+
+
+def _is_without_effect(key: str) -> bool:
+    return any(f"{key}.".startswith(f"{name}.") for name in _WITHOUT_EFFECT)
+
+
+def _labels(name: str, groups: Sequence[dict[str, str]]) -> list[str]:
+    """The name with what differs between groups; where much does, with what is unusual in each."""
+    keys = dict.fromkeys(key for settings in groups for key in settings if key != "name")
+    counts = {key: Counter(settings.get(key) for settings in groups) for key in keys}
+    differing = [key for key in keys if len(counts[key]) > 1]
+    usual = {key: counts[key].most_common(1)[0][0] for key in differing if len(differing) > _SETTINGS_SHOWN}
+    labels: list[str] = []
+    for settings in groups:
+        told = [key for key in differing if settings.get(key, usual.get(key)) != usual.get(key)]
+        words = [name, *(f"{key.rpartition('.')[2]}={_short(settings[key])}" for key in told[:_SETTINGS_SHOWN])]
+        words += [f"+{len(told) - _SETTINGS_SHOWN} more"] if len(told) > _SETTINGS_SHOWN else []
+        same = sum(label.partition(" #")[0] == " ".join(words) for label in labels)
+        labels.append(" ".join([*words, f"#{same + 1}"] if same else words))
+    return labels
+
+
+def _short(value: str) -> str:
+    value = value.replace(" ", "")
+    return value if len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}..."
+
+
+def _data_set(data: dict[str, Any]) -> str:
+    """Source, checksum and size of the reviews that runs are held against; how many they learn from is a setting."""
+    checksum = f" ({data['sha256'][:8]})" if data.get("sha256") else ""
+    sizes = " and ".join(f"{data[split]:,} {split}" for split in ("validation", "test") if split in data)
+    return f"{data.get('source')}{checksum}: {sizes} reviews"
+
+
+def _loss_kind(settings: dict[str, str]) -> str:
+    return settings["model.loss"] + ("+L2" if float(settings["model.l2"]) > 0 else "")
 
 
 def _notebook_accuracy(settings: dict[str, str], runs: Sequence[Run]) -> float | None:
@@ -113,73 +159,6 @@ def _notebook_accuracy(settings: dict[str, str], runs: Sequence[Run]) -> float |
     own_settings = [settings.get(name) for name in _NOTEBOOK_SETTINGS] == [str(value) for value in values]
     own_reviews = all(run.result and _NOTEBOOK_REVIEWS.items() <= run.result.data.items() for run in runs)
     return accuracy if own_settings and own_reviews else None
-
-
-def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path) -> None:
-    """Writes `comparison.csv`, `comparison.md` and, if any run was completed, `comparison.png`."""
-    names = [f"{name}_{kind}" for name in _NAMES for kind in ("mean", "std")]
-    rows = [[group.label, len(group.runs), *chain(*group.statistics()), group.notebook] for group in groups]
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([["model", "runs", *names, "notebook_test_accuracy"], *rows])
-    write_text(folder / "comparison.csv", buffer.getvalue())
-    header, *cells = _table(groups)
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
-    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    unfinished = [f"- `{run.folder.name}`: {run}" for run in runs if not run.result]
-    write_text(folder / "comparison.md", "\n".join([text, *unfinished, ""]) if unfinished else text)
-    if groups:
-        from imdb_lightning.runs import plots  # matplotlib takes a while, and the table does without.
-
-        curves = {group.label: [records.read_history(run.folder) for run in group.runs] for group in groups}
-        plots.save(plots.plot_comparison(curves), folder / "comparison.png")
-
-
-def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
-    """Prints the table, then every run that did not complete, with its reason."""
-    console = Console()
-    if groups:
-        header, *rows = _table(groups)
-        table = Table(title=f"{len(runs)} runs, mean ± standard deviation", title_justify="left")
-        for number, column in enumerate(header):
-            table.add_column(column, justify="right" if number else "left")
-        for row in rows:
-            table.add_row(*row)
-        # A table squeezed into 80 columns cannot be read: better that its lines are long.
-        needed = Console(width=1000).measure(table).maximum
-        Console(width=max(needed, console.width if console.is_terminal else 0)).print(table)
-    for run in runs:
-        if not run.result:
-            # Without markup, as reasons may hold brackets.
-            console.print(f"{run.folder.name}: {run}", style="red", soft_wrap=True, highlight=False, markup=False)
-
-
-def compare(folders: Sequence[Path], output: Path) -> bool:
-    """Compares all runs in or below the folders, writes and prints the tables; False: not all of them completed.
-
-    Raises:
-        UserError: a folder holds no run.
-    """
-    runs = find_runs(folders)
-    groups = group_runs(runs)
-    output.mkdir(parents=True, exist_ok=True)
-    write_comparison(groups, runs, output)
-    print_comparison(groups, runs)
-    lines = [f"comparison   {output}/comparison.md, .csv, .png"]
-    lines += [f"curves       tensorboard --logdir {folder}" for folder in folders]
-    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
-    return all(run.result for run in runs)
-
-
-def _table(groups: Sequence[Group]) -> list[list[str]]:
-    """Header and rows as text."""
-    rows = [["model", "runs", *(name.replace("_", " ") for name in _NAMES), "notebook"]]
-    for group in groups:
-        cells = [group.label, str(len(group.runs))]
-        for (column, digits), (value, spread) in zip(_COLUMNS.items(), group.statistics(), strict=True):
-            shown = "" if spread is None or column == "parameters" else f" ± {spread:.{digits}f}"
-            cells.append(f"{value:,.{digits}f}{shown}")
-        rows.append([*cells, "" if group.notebook is None else f"{group.notebook:.4f}"])
-    return rows
 
 
 def _natural(path: Path) -> tuple[str, int, str]:

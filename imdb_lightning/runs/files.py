@@ -27,8 +27,8 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text as UTF-8, whole or not at all."""
-    write_file(path, text.encode())
+    """Writes text as UTF-8, whole or not at all; bytes of a file's name that are no text, by their codes."""
+    write_file(path, text.encode(errors="backslashreplace"))
 
 
 def remove_unfinished(folder: Path) -> None:

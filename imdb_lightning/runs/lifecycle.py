@@ -1,12 +1,15 @@
 """The life of a run's folder: taken up, opened with settings, log and status, closed with how the run ended.
 
 One rule for a folder that is used again: a finished run gives back its results, an unfinished one goes on from its
-checkpoint, and a run with other settings is refused. Of several processes only the first one writes.
+checkpoint, and a run with other settings is refused. More epochs are no other settings: the run trains those that are
+missing, and ends with the bits of one that had them from the start. Its old results stay until the new ones replace
+them; the status says meanwhile that they are not those of the settings. Of several processes only the first one writes.
 """
 
 import dataclasses
 import logging
 import os
+import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +27,8 @@ from imdb_lightning.runs.log import logging_to
 LOCK = ".lock"
 # How long a killed run's last process may take to be gone, in which it still holds the lock.
 _LOCK_SECONDS = 20
+# Differing settings whose values a refusal shows.
+_SHOWN = 3
 
 
 class OtherRunError(UserError):
@@ -42,23 +47,52 @@ def is_first(config: Config) -> bool:
 
 
 def finished_result(config: Config, folder: Path) -> records.RunResult | None:
-    """The results of a run that has finished in this folder; None if there is none, or it is unfinished.
+    """The results of a run that has finished in this folder; None if there is none, or it has epochs left to train.
+
+    A run that had stopped early has none left however many it may train: with more of them it stops where it did.
 
     Raises:
-        OtherRunError: the folder is a run's with other settings.
+        OtherRunError: the folder is a run's with other settings than fewer epochs.
     """
-    path, absent = folder / records.CONFIG, object()
+    saved, status = _saved_settings(config, folder), records.read_status(folder)
+    if saved is None or status is None or status.state != records.COMPLETED:
+        return None
+    result = records.read_result(folder)
+    longer = saved.trainer.max_epochs < config.trainer.max_epochs
+    return None if longer and result.stopped != "early" else result
+
+
+def _saved_settings(config: Config, folder: Path) -> Config | None:
+    """The settings of the run in a folder, which are the given ones but for fewer epochs; None: there is no run."""
+    path, absent, remedy = folder / records.CONFIG, object(), "Name another hydra.run.dir or hydra.sweep.dir."
     if not path.is_file():
         return None
     # Through the schema, so that a run from before a setting was there has its default.
-    saved, current = flatten(_settings(load_config(path))), flatten(_settings(config))
+    run = load_config(path)
+    saved, current = flatten(_settings(run)), flatten(_settings(config))
+    if current.get("data.labels", absent) is None:  # The run has found them, and written them down.
+        current["data.labels"] = saved.get("data.labels")
     keys = sorted(saved.keys() | current.keys())
     differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
+    old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model
+    if differing == ["trainer.max_epochs"] and old < new:
+        if model.schedule == "constant" and not model.warmup_epochs:
+            return run
+        schedule = f"model.schedule={model.schedule} and model.warmup_epochs={model.warmup_epochs}"
+        accepted = f"trainer.max_epochs={old}, since the learning rate of each step follows from it, {schedule}"
+        raise OtherRunError(folder, accepted, new, remedy)
     if differing:
-        found, remedy = f"other values of {', '.join(differing)}", "Name another hydra.run.dir or hydra.sweep.dir."
-        raise OtherRunError(folder, "a new folder, or the settings of the run in it", found, remedy)
-    status = records.read_status(folder)
-    return records.read_result(folder) if status is not None and status.state == records.COMPLETED else None
+        values = [f"{key} ({_brief(saved, key)} there, now {_brief(current, key)})" for key in differing[:_SHOWN]]
+        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+        accepted = "a new folder, or the settings of the run in it"
+        raise OtherRunError(folder, accepted, f"other values of {', '.join(values)}{more}", remedy)
+    return run
+
+
+def _brief(settings: dict[str, object], key: str) -> str:
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 60
+    return shortener.repr(settings[key]) if key in settings else "absent"
 
 
 @contextmanager
@@ -66,7 +100,8 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
     """Writes `config.yaml`, keeps `train.log` and `status.json` while the body runs; `epochs` counts those completed.
 
     Raises:
-        OtherRunError: another process is at work in the folder, and still is after `wait` seconds.
+        OtherRunError: another process is at work in the folder, and still is after `wait` seconds, or has changed its
+            settings.
     """
     if not is_first(config):
         with logging_to(None, rank()):
@@ -78,22 +113,42 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
     with _locked(folder, wait), logging_to(folder / records.LOG, rank()):
         for place in (folder, checkpoints):  # Not before the lock is held: another process may be writing there.
             remove_unfinished(place)
-        write_settings(config, folder)
-        status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
-        records.write_json(folder / records.STATUS, status)
+        status = _begin(config, folder)
         state, reason = records.COMPLETED, ""
         try:
             yield
-        # Whatever it was: an Interrupted or a SystemExit is no Exception.
         except BaseException as error:
-            state = records.FAILED if isinstance(error, Exception) else records.INTERRUPTED
-            reason = _reason(error)
+            state, reason = _end_state(error), _reason(error)
             # For the file alone: the caller shows it on the terminal.
             logging.getLogger("imdb_lightning").debug("The run has %s: %s", state, reason)
             raise
         finally:
             ended = dataclasses.replace(status, state=state, reason=reason, end=records.now(), last_epoch=epochs())
             records.write_json(folder / records.STATUS, ended)
+
+
+def prepare_ranks(config: Config, folder: Path) -> None:
+    """Writes `config.yaml`, from which the ranks read their settings, unless it is there.
+
+    Raises:
+        OtherRunError: it would get more epochs, and another process is at work in the folder.
+    """
+    saved = _saved_settings(config, folder)
+    if saved is None:
+        write_settings(config, folder)
+    elif saved.trainer.max_epochs < config.trainer.max_epochs:
+        with _locked(folder, _LOCK_SECONDS):
+            _begin(config, folder)
+
+
+def _begin(config: Config, folder: Path) -> records.Status:
+    """Writes status and settings of a run that starts or goes on; its lock is held."""
+    _saved_settings(config, folder)  # Once more: until the lock was there, another process may have written.
+    status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
+    # First, so that results of fewer epochs never stand as completed beside settings of more.
+    records.write_json(folder / records.STATUS, status)
+    write_settings(config, folder)
+    return status
 
 
 def refuse_links(folder: Path, *names: str | Path) -> None:
@@ -119,9 +174,8 @@ def write_settings(config: Config, folder: Path) -> None:
 def record_failure(folder: Path, error: BaseException | str) -> None:
     """Writes the status of a run that could not write it itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    reason = error if isinstance(error, str) else _reason(error)
-    now = records.now()
-    status = records.Status(state=records.FAILED, reason=reason, start=now, end=now, last_epoch=0)
+    reason, now = error if isinstance(error, str) else _reason(error), records.now()
+    status = records.Status(state=_end_state(error), reason=reason, start=now, end=now, last_epoch=0)
     records.write_json(folder / records.STATUS, status)
 
 
@@ -132,6 +186,11 @@ def record_lost(folder: Path, reason: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(OtherRunError), _locked(folder, _LOCK_SECONDS):
             record_failure(folder, reason)
+
+
+def _end_state(error: BaseException | str) -> str:
+    # An Interrupted or a SystemExit is no Exception.
+    return records.FAILED if isinstance(error, Exception | str) else records.INTERRUPTED
 
 
 def _reason(error: BaseException) -> str:

@@ -1,11 +1,14 @@
 """Where a run's messages go: with their times to its `train.log`, without to the terminal."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Variable with the number of a job that runs beside others of its sweep: its lines on the terminal begin with that.
+JOB = "IMDB_LIGHTNING_JOB"
 # Whose messages are the run's, and from which level on.
 LOGGERS = {
     "imdb_lightning": logging.DEBUG,
@@ -19,9 +22,10 @@ LOGGERS = {
 class _TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        job = f"#{os.environ[JOB]} " if JOB in os.environ else ""
         try:
             # Looked up each time: while a progress bar is shown, Rich's stream stands there and prints above the bar.
-            print(level + self.format(record), file=sys.stderr, flush=True)
+            print(job + level + self.format(record), file=sys.stderr, flush=True)
         except Exception:  # A terminal that has gone must not end the run.
             self.handleError(record)
 
@@ -35,7 +39,7 @@ def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     handlers: list[logging.Handler] = [_TerminalHandler(logging.INFO if path else logging.WARNING)]
     handlers[0].setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = []
     logging.captureWarnings(True)

@@ -3,17 +3,22 @@
 Figures are made without `pyplot`: no global state, no display, and 0.2 s less to import.
 """
 
+import dataclasses
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import LABELS
 from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.records import Epoch
 
@@ -24,6 +29,10 @@ DOTS_PER_INCH = 120
 COLORS = ("#1f6fb4", "#d1600b", "#2b8a3e", "#8a3ffc", "#b3261e", "#00818a", "#8d6e00", "#6b6b6b")
 GRAY = "#6b6b6b"
 BINS = 10
+# Runs of a group that are drawn one by one; more are a mean.
+_EACH = 3
+# Of curves that are not told apart.
+_FAINT = 0.4
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -37,7 +46,7 @@ def plot_curves(history: Sequence[Epoch], quantity: str, title: str, best_epoch:
     """Draws `loss` or `accuracy` over epochs: training dashed, validation solid, the best epoch marked."""
     figure = _figure()
     axes = figure.subplots()
-    _draw_curves(axes, history, quantity, COLORS[0], "training", "validation")
+    _draw_curves(axes, history, quantity, "training", "validation", color=COLORS[0])
     best = getattr(history[best_epoch - 1], f"val_{quantity}")
     axes.plot([best_epoch], [best], "o", color=COLORS[1], label=f"best epoch: {best_epoch} ({best:.4f})")
     axes.set_title(title)
@@ -45,22 +54,56 @@ def plot_curves(history: Sequence[Epoch], quantity: str, title: str, best_epoch:
     return figure
 
 
-def plot_comparison(groups: Mapping[str, Sequence[Sequence[Epoch]]]) -> Figure:
-    """Overlays the curves of groups of runs, by their labels: one color a group, training dashed, validation solid."""
-    figure = _figure(2 * SIZE[0], SIZE[1] + 0.3 * len(groups))
-    panels = figure.subplots(1, 2)
-    for axes, quantity in zip(panels, QUANTITIES, strict=True):
-        axes.set_title(quantity)
-        for number, (label, runs) in enumerate(groups.items()):
-            for run, history in enumerate(runs):
-                labels = (f"{label}, training", f"{label}, validation") if run == 0 else ("", "")
-                _draw_curves(axes, history, quantity, COLORS[number % len(COLORS)], *labels)
-    handles, labels_shown = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels_shown, loc="outside lower center", ncols=2, frameon=False)
+class Curves(NamedTuple):
+    """The histories of runs that differ in nothing but the seed."""
+
+    label: str
+    loss: str  # What kind it is: those of different kinds share no axes.
+    runs: Sequence[Sequence[Epoch]]
+
+    def legend(self) -> str:
+        """The label, in lines that fit beside others, and how many runs a mean is of."""
+        count = f" (mean of {len(self.runs)} runs ± standard deviation)" if len(self.runs) > _EACH else ""
+        return textwrap.fill(self.label + count, 60)
+
+    def accuracy(self) -> float:
+        """The best validation accuracy, the mean over runs."""
+        return float(np.mean([max(epoch.val_accuracy for epoch in history) for history in self.runs]))
+
+
+def plot_comparison(sections: Mapping[str, Sequence[Curves]]) -> Figure:
+    """Overlays curves, a row of panels for each data set: one color a group, training dashed, validation solid.
+
+    More than three runs of a group are a mean with a band of one standard deviation, over the epochs that all of them
+    have. Of more groups than colors the best ones are colored, the others gray.
+    """
+    panels = 1 + max(len({group.loss for group in groups}) for groups in sections.values())
+    heights = [SIZE[1] + 0.5 + 0.25 * len(groups[: len(COLORS)]) for groups in sections.values()]
+    figure = _figure(max(2 * SIZE[0], 4.8 * panels), sum(heights))
+    rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)
+    for row, (data, groups) in zip(rows[:, 0], sections.items(), strict=True):
+        row.suptitle(data)
+        ranked = sorted(range(len(groups)), key=lambda number: -groups[number].accuracy())
+        # The last color is a gray: that of all others where there are any.
+        count = len(COLORS) - (len(groups) > len(COLORS))
+        colors = dict(zip(sorted(ranked[:count]), COLORS, strict=False))
+        losses = list(dict.fromkeys(group.loss for group in groups))
+        for axes, loss in zip(row.subplots(1, len(losses) + 1), [*losses, None], strict=True):
+            axes.set_title(f"loss: {loss}" if loss else "accuracy")
+            for number, group in enumerate(groups):
+                if loss in (group.loss, None):
+                    _draw_group(axes, group.runs, "loss" if loss else "accuracy", colors.get(number))
+        handles = [Line2D([], [], color=color, label=groups[n].legend()) for n, color in colors.items()]
+        if others := len(groups) - len(colors):
+            label = f"{others} others, of lower validation accuracy"
+            handles.append(Line2D([], [], color=GRAY, alpha=_FAINT, label=label))
+        handles.append(Line2D([], [], color="black", linestyle="--", label="training"))
+        handles.append(Line2D([], [], color="black", label="validation"))
+        row.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
+def plot_confusion(counts: NDArray[np.int64], title: str, classes: Sequence[str] = LABELS) -> Figure:
     """Draws counts `[2, 2]`, true class by predicted class, and their shares of the true class."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(5.2, 4.4)
@@ -69,8 +112,7 @@ def plot_confusion(counts: NDArray[np.int64], title: str) -> Figure:
     for (true, predicted), share in np.ndenumerate(shares):
         text = f"{counts[true, predicted]:,}\n{share:.1%}"
         axes.text(predicted, true, text, ha="center", va="center", color="white" if share > 0.5 else "black")
-    names = ["negative", "positive"]
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=classes, yticklabels=classes)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, label="share of the true class")
     return figure
@@ -91,13 +133,15 @@ def plot_rates(
     return figure
 
 
-def plot_calibration(labels: NDArray[Any], probabilities: NDArray[Any], title: str) -> Figure:
+def plot_calibration(
+    labels: NDArray[Any], probabilities: NDArray[Any], title: str, positive: str = LABELS[1]
+) -> Figure:
     """Draws in ten bins how often reviews are positive, over the predicted probability, and how many are in each."""
     bins = np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     predicted, found = (np.bincount(bins, of, BINS)[filled] / counts[filled] for of in (probabilities, labels))
-    figure, axes = _square("predicted probability", "share of positive reviews", title)
+    figure, axes = _square("predicted probability", f"share of {positive} reviews", title)
     centers = (np.arange(BINS) + 0.5) / BINS
     axes.bar(centers, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
     axes.plot([0, 1], [0, 1], ":", color=GRAY, label="perfectly calibrated")
@@ -106,15 +150,32 @@ def plot_calibration(labels: NDArray[Any], probabilities: NDArray[Any], title: s
     return figure
 
 
+def _draw_group(axes: Axes, runs: Sequence[Sequence[Epoch]], quantity: str, color: str | None) -> None:
+    """Draws each of few runs, or the mean of many; without a color, as one of those that are not told apart."""
+    style: dict[str, Any] = {"color": color or GRAY, "alpha": 1.0 if color else _FAINT, "zorder": 2.0 if color else 1.0}
+    if len(runs) <= _EACH:
+        for history in runs:
+            _draw_curves(axes, history, quantity, **style)
+        return
+    # [epochs that all runs have, runs, fields]
+    values = np.array([[dataclasses.astuple(epoch) for epoch in epochs] for epochs in zip(*runs, strict=False)])
+    mean, deviation = ([Epoch(*row) for row in of(axis=1)] for of in (values.mean, partial(values.std, ddof=1)))
+    _draw_curves(axes, mean, quantity, **style)
+    for name in (quantity, f"val_{quantity}"):
+        middle, width = (np.array([getattr(epoch, name) for epoch in rows]) for rows in (mean, deviation))
+        epochs = np.arange(1, len(mean) + 1)
+        axes.fill_between(epochs, middle - width, middle + width, **style | {"alpha": 0.15, "linewidth": 0})
+
+
 def _draw_curves(
-    axes: Axes, history: Sequence[Epoch], quantity: str, color: str, training: str, validation: str
+    axes: Axes, history: Sequence[Epoch], quantity: str, training: str = "", validation: str = "", **style: Any
 ) -> None:
     epochs = [epoch.epoch for epoch in history]
     # A single epoch is a point: a line through it would not be seen.
     marker = "." if len(epochs) < 30 else ""
-    for name, style, label in ((quantity, "--", training), (f"val_{quantity}", "-", validation)):
+    for name, line, label in ((quantity, "--", training), (f"val_{quantity}", "-", validation)):
         values = [getattr(epoch, name) for epoch in history]
-        axes.plot(epochs, values, linestyle=style, marker=marker, color=color, label=label or None)
+        axes.plot(epochs, values, linestyle=line, marker=marker, label=label or None, **style)
     axes.set(xlabel="epoch", ylabel=quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)

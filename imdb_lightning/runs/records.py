@@ -58,7 +58,9 @@ class RunResult:
     name: str
     model: str
     seed: int
-    test: dict[str, float]  # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`.
+    # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`; None where the test's labels or the
+    # predictions leave it undefined.
+    test: dict[str, float | None]
     validation: dict[str, float]  # `loss` and `accuracy` of the weights that were tested.
     epochs: int  # How many were trained.
     best_epoch: int  # The one with the best monitored value, from 1.

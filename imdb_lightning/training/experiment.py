@@ -4,6 +4,7 @@ It knows settings and a folder; neither a command line nor how its process came 
 """
 
 import dataclasses
+import logging
 import os
 import platform
 import shlex
@@ -20,26 +21,33 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
+from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
-from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run
+from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, write_settings
 from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
 from imdb_lightning.runs.signals import SignalWatch
+from imdb_lightning.runs.summary import result_text
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
 from imdb_lightning.training.trainer import build_targets, build_trainer
+
+log = logging.getLogger(__name__)
 
 
 def run(
     config: Config, folder: Path, callbacks: Sequence[pl.Callback] = (), started: float | None = None, gpu: int = 0
 ) -> RunResult:
     """Trains, restores the best weights, tests and reports, all in the folder; returns what its `results.json` holds.
+
+    Where the run in the folder has had fewer epochs, those that are missing are trained.
 
     `callbacks` are any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
     The run began at `started`, by `time.perf_counter`, or with this call. A single process on GPUs uses the one of
@@ -80,23 +88,31 @@ def run(
         probabilities = module.test_probabilities
         # Fewer than all where trainer.flags.limit_test_batches is set.
         labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
-        test = {name.removeprefix("test/"): value for name, value in metrics.items()}
+        test: dict[str, float | None] = {name.removeprefix("test/"): value for name, value in metrics.items()}
         test |= classification_metrics(probabilities, labels)
         ends["test"] = time.perf_counter()
+        if trainer.is_global_zero:
+            _warn_of_one_class(test, datamodule.splits.test.larger_class())
 
         best_epoch = _best_epoch(history.epochs, config)
         # Every rank has all numbers by now, so the others need not wait for the files.
         if trainer.is_global_zero:
             write_model(folder, module.network, datamodule.splits.word_index)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
-            figures = draw_test(labels, probabilities, f"{config.name}: test reviews")
+            classes = datamodule.splits.labels
+            if isinstance(config.data, TextDataConfig):
+                # Those that were found, so that the folder alone says which label is the positive one.
+                data = dataclasses.replace(config.data, labels=classes)
+                write_settings(dataclasses.replace(config, data=data), folder)
+            figures = draw_test(labels, probabilities, f"{config.name}: test reviews", classes or LABELS)
             curves = {
                 quantity: plots.plot_curves(history.epochs, quantity, f"{config.name}: {quantity}", best_epoch)
                 for quantity in plots.QUANTITIES
             }
             for name, figure in (figures | curves).items():
                 plots.save(figure, folder / f"{name}.png")
-            write_test(folder, _hparams(config), test, figures)
+            tested_epoch = best_epoch if config.callbacks.restore_best else len(history.epochs)
+            write_test(folder, _hparams(config), test, figures, tested_epoch)
         ends["report"] = time.perf_counter()
 
         begins = [started, *ends.values()]
@@ -105,7 +121,20 @@ def run(
         result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
         if trainer.is_global_zero:
             write_json(folder / RESULTS, result)
+            # For the file alone: the command that launched the run prints it.
+            log.debug("result\n%s", result_text(config, result))
     return result
+
+
+def _warn_of_one_class(test: dict[str, float | None], larger_class: float) -> None:
+    """Says what an accuracy hides: a network, or a test, that knows one class alone."""
+    if (accuracy := test["accuracy"]) is not None and accuracy <= larger_class:
+        log.warning(
+            "With %.4f of the test reviews right, the network is no better than one that always answers the larger "
+            "class (%.4f). Where classes differ much in size, try data.class_weights=balanced.", accuracy, larger_class,
+        )  # fmt: skip
+    if undefined := [name for name, value in test.items() if value is None]:
+        log.warning("Undefined, as the test reviews or the predictions are of one class: %s.", ", ".join(undefined))
 
 
 def _callbacks(
@@ -156,7 +185,7 @@ def _hparams(config: Config) -> dict[str, str | float]:
 
 def _result(
     config: Config, trainer: pl.Trainer, datamodule: ReviewDataModule, epochs: list[Epoch], best_epoch: int,
-    test: dict[str, float], seconds: dict[str, float],
+    test: dict[str, float | None], seconds: dict[str, float],
 ) -> RunResult:  # fmt: skip
     tested, splits = epochs[best_epoch - 1 if config.callbacks.restore_best else -1], datamodule.splits
     return RunResult(
@@ -170,6 +199,8 @@ def _result(
             "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
             "num_words": config.data.num_words,
             "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
+            "class_weights": find_class_weights(config.data.class_weights, splits.train.labels),
+            "larger_class": {"validation": splits.validation.larger_class(), "test": splits.test.larger_class()},
         },
         provenance={
             "git": _git_commit(), "python": platform.python_version(), "torch": torch.__version__,

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from imdb_lightning.runs.records import TRAIN, VALIDATION
 from imdb_lightning.training.callbacks import History
+
+# What the HPARAMS tab shows first.
+_FIRST_HPARAMS = ("seed", "learning_rate")
 
 
 class TensorBoardCurves(pl.Callback):
@@ -46,22 +50,34 @@ class TensorBoardCurves(pl.Callback):
 
 
 def write_test(
-    folder: Path, hparams: dict[str, str | float], metrics: dict[str, float], figures: Mapping[str, Figure]
-) -> None:
-    """Gives a run its row in the HPARAMS tab, as a session of its `validation` run, and its pictures under IMAGES.
+    folder: Path, hparams: dict[str, str | float], metrics: Mapping[str, float | None], figures: Mapping[str, Figure],
+    epoch: int,
+) -> None:  # fmt: skip
+    """Gives a run its row in the HPARAMS tab and its test's numbers and pictures, under the name of its folder.
 
-    All by their names; the figures are in the folder as `NAME.png` already.
+    All by their names, at the epoch whose weights were tested; the figures are in the folder as `NAME.png` already.
     """
-    scalars = {f"test/{name}": value for name, value in metrics.items()}
-    with SummaryWriter(folder / VALIDATION) as writer:
+    for path in folder.glob("events.out.tfevents.*"):
+        path.unlink()  # Of a test after fewer epochs: of two that say the same, TensorBoard shows the first.
+    # The dashboard opens with one metric, and with five settings.
+    names = sorted(metrics, key=lambda name: name != "accuracy")
+    scalars = {f"test/{name}": value for name in names if (value := metrics[name]) is not None}
+    with SummaryWriter(folder) as writer:
         # Not add_hparams: it would open a second writer in a folder of its own, named by the time.
-        for summary in hparams_summaries(hparams, scalars):  # type: ignore[no-untyped-call]
+        experiment, *session = hparams_summaries(hparams, scalars)  # type: ignore[no-untyped-call]
+        metadata = experiment.value[0].metadata.plugin_data
+        content = HParamsPluginData.FromString(metadata.content)
+        for info in content.experiment.hparam_infos:
+            # TensorBoard sorts by this, then by name. What else differs between runs a run cannot know.
+            info.differs = info.name in _FIRST_HPARAMS
+        metadata.content = content.SerializeToString()
+        for summary in (experiment, *session):
             writer.file_writer.add_summary(summary)
         for tag, value in scalars.items():
-            writer.add_scalar(tag, value)
+            writer.add_scalar(tag, value, epoch)
         for name, figure in figures.items():
             # Not add_figure or add_image: both would draw the picture once more, in a tenth of a second each.
             width, height = figure.canvas.get_width_height()
             content = (folder / f"{name}.png").read_bytes()
             image = Summary.Image(encoded_image_string=content, width=width, height=height, colorspace=4)
-            writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"test/{name}", image=image)]))
+            writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=f"test/{name}", image=image)]), epoch)

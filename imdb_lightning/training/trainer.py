@@ -19,6 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import TrainerConfig
+from imdb_lightning.runs.log import JOB
 from imdb_lightning.training.callbacks import EpochBar
 from imdb_lightning.training.checkpoint import AtomicCheckpointIO
 
@@ -44,7 +45,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """The trainer that the settings ask for, for this process: alone, on GPU `gpu`, or one of several under torchrun.
 
-    On a terminal a progress bar is added if there is none among the callbacks.
+    On a terminal a progress bar is added if there is none among the callbacks, unless other jobs share the terminal.
 
     Raises:
         UserError: a flag is unknown, or it is set elsewhere.
@@ -52,7 +53,7 @@ def build_trainer(
     for message, category in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=category)
     shows_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if sys.stderr.isatty() and not shows_bar:
+    if sys.stderr.isatty() and JOB not in os.environ and not shows_bar:
         callbacks, shows_bar = [*callbacks, EpochBar()], True
     fixed: dict[str, Any] = {
         "accelerator": config.accelerator,

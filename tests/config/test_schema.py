@@ -54,7 +54,8 @@ KEYS = {
     "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
     "model.schedule": "constant", "model.warmup_epochs": 0.0,
     "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
-    "data.batch_size": 512, "data.layout": "sparse", "data.path": None, "data.word_index": None,
+    "data.batch_size": 512, "data.class_weights": None, "data.layout": "sparse", "data.path": None,
+    "data.word_index": None,
     "data.validation_size": 10_000, "data.offline": "fallback",
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
     "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
@@ -69,7 +70,8 @@ SYNTHETIC_KEYS = {
 }  # fmt: skip
 TEXT_KEYS = {
     "data.source": "text", "data.train": "a.csv", "data.validation": None, "data.test": None,
-    "data.text_column": "text", "data.label_column": "label", "data.labels": ["negative", "positive"],
+    "data.text_column": "text", "data.label_column": "label", "data.labels": None, "data.delimiter": None,
+    "data.encoding": None, "data.header": True,
     "data.vocabulary": None, "data.on_bad_row": "error", "data.validation_size": 0.2, "data.test_size": 0.2,
     "data.seed": 0,
 }  # fmt: skip
@@ -88,7 +90,7 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
     common = {key: value for key, value in KEYS.items() if key.count(".") == 0 or not key.startswith("data.")}
     shared = {
         f"data.{name}": KEYS[f"data.{name}"]
-        for name in ("cache_dir", "num_words", "train_size", "batch_size", "layout")
+        for name in ("cache_dir", "num_words", "train_size", "batch_size", "class_weights", "layout")
     }
     assert flat(asdict(compose("data=synthetic"))) == common | shared | SYNTHETIC_KEYS
     assert flat(asdict(compose("data=text", "data.train=a.csv"))) == common | shared | TEXT_KEYS
@@ -132,6 +134,8 @@ REFUSALS = {
     "data.batch_size=0": r"data\.batch_size: expected a whole number, at least 1, but got 0\.",
     "data.batch_size=many": r"data\.batch_size: expected int, but got 'many'\.",
     "data.batch_size=1.5": r"data\.batch_size: expected int, but got '?1\.5",
+    "data.class_weights=even": r"data\.class_weights: expected balanced, or two numbers above 0, but got 'even'\.",
+    "data.class_weights=[1,0]": r"data\.class_weights: expected balanced, or two numbers above 0, but got \[1, 0\]\.",
     "data.layout=wide": r"data\.layout: expected one of sparse, dense, but got 'wide'\.",
     "data.num_words=3": r"data\.num_words: expected a whole number from 4 to 2147483647",
     "data.train_size=0": r"data\.train_size: .* at least 1",
@@ -193,7 +197,8 @@ def test_impossible_synthetic_split_is_refused() -> None:
         ("data.train=[]", r"data\.train: expected a file"),
         ("data.test=3", r"data\.test: expected a file"),
         ("data.labels=[good]", r"data\.labels: expected two names"),
-        ("data.labels=[good,good]", r"data\.labels: expected two names"),
+        ("data.labels=[good,' Good']", r"data\.labels: expected two names"),
+        ("data.labels=[bad,fair,good]", r"data\.labels: .* two classes only, but got \['bad', 'fair', 'good'\]"),
         ("data.validation_size=1.5", r"data\.validation_size: expected a whole number, or a share between 0 and 1"),
         ("data.test_size=0", r"data\.test_size: expected a whole number, or a share"),
         ("data.on_bad_row=ignore", r"data\.on_bad_row: expected one of error, skip, but got 'ignore'\."),
@@ -238,7 +243,7 @@ def test_sweep_is_checked_job_by_job() -> None:
 
 def test_sweep_without_a_good_job_is_refused() -> None:
     with pytest.raises(UserError, match="seed"):
-        read("-m", "seed=-1,-2")
+        read("-m", "seed=-1,-2").refuse_mistakes()
 
 
 def test_glob_finds_options_in_folders() -> None:

@@ -14,7 +14,8 @@ import pytest
 from pyarrow import parquet
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.readers import describe, find_files, labelled_rows, read_rows
+from imdb_lightning.data.formats import Format
+from imdb_lightning.data.readers import find_files, read_rows
 
 REVIEWS = [
     ('A "quoted", long\nand winding film', "positive"), ("naïve — 😀 \x85 end", "negative"), ("plain", "1"),
@@ -41,7 +42,7 @@ def write(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.tsv", "r.tsv.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
 def test_all_formats_give_the_same_rows(name: str, tmp_path: Path) -> None:
-    rows = list(read_rows(write(tmp_path, name), "text", "label"))
+    rows = list(read_rows(write(tmp_path, name), Format()))
     assert [(row.text, row.label, row.problem) for row in rows] == [(*review, "") for review in REVIEWS]
     assert [row.number for row in rows] == [1, 2, 3, 4]
 
@@ -49,7 +50,7 @@ def test_all_formats_give_the_same_rows(name: str, tmp_path: Path) -> None:
 def test_row_with_a_nul_does_not_stop_the_others(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(b"text,label\nfirst,1\na\0b,0\nlast,1\n")
-    first, odd, last = read_rows(path, "text", "label")
+    first, odd, last = read_rows(path, Format())
     assert (first.text, last.text, last.number) == ("first", "last", 3)
     if sys.version_info >= (3, 11):
         assert (odd.text, odd.label, odd.problem) == ("a\0b", "0", "")
@@ -57,60 +58,35 @@ def test_row_with_a_nul_does_not_stop_the_others(tmp_path: Path) -> None:
         assert odd.problem == "line contains NUL"
 
 
-def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
-    path, bad = write(tmp_path, "r.csv"), []
-    found = list(labelled_rows([path], "text", "label", ["negative", "positive"], bad))
-    assert ([label for _, label in found], bad) == ([1, 0, 1, 0], [])
-    found = list(labelled_rows([path], "text", "label", ["bad", "good"], bad))
-    assert [label for _, label in found] == [1, 0]
-    assert [(row.number, row.problem) for row in bad] == [(1, "label 'positive'"), (2, "label 'negative'")]
-
-
 def test_folder_of_files(tmp_path: Path) -> None:
     for name, text in (("neg/2_1.txt", "bad"), ("pos/1_9.txt", "good"), ("neg/1_2.txt", "dull")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert [(row.text, row.label) for row in read_rows(tmp_path, "", "")] == [
+    assert [(row.text, row.label) for row in read_rows(tmp_path, Format())] == [
         ("dull", "0"),
         ("bad", "0"),
         ("good", "1"),
     ]
 
 
-def test_bad_rows_are_named(tmp_path: Path) -> None:
-    delimited = tmp_path / "r.csv"
-    delimited.write_bytes(b"text,label\nfine,1\n,0\nthree,fields,here\n\xff\xfe,1\nunknown,maybe\n")
-    lines = tmp_path / "r.jsonl"
-    lines.write_bytes(b'{"text": "fine", "label": 1}\nnonsense\n\n{"label": 1}\n{"text": "\xff", "label": 0}\n')
-    bad: list = []
-    good = list(labelled_rows([delimited, lines], "text", "label", ["negative", "positive"], bad))
-    assert good == [("fine", 1), ("fine", 1)]
-    assert [(row.file.name, row.number, row.problem) for row in bad] == [
-        ("r.csv", 2, "no text"), ("r.csv", 3, "3 fields instead of 2"), ("r.csv", 4, "not UTF-8"),
-        ("r.csv", 5, "label 'maybe'"), ("r.jsonl", 2, "no JSON"), ("r.jsonl", 3, "no text under 'text'"),
-        ("r.jsonl", 4, "not UTF-8"),
-    ]  # fmt: skip
-    assert describe(bad).startswith(f"7 bad rows ({delimited}, row 2: no text; ")
-
-
 def test_column_without_text_gives_rows_without_text(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"text": [1, 2], "label": [0, 1]}), tmp_path / "r.parquet")
-    rows = read_rows(tmp_path / "r.parquet", "text", "label")
+    rows = read_rows(tmp_path / "r.parquet", Format())
     assert [(row.text, row.label, row.problem) for row in rows] == [("", "0", "no text"), ("", "1", "no text")]
 
 
 def test_json_too_deep_to_be_read_is_a_bad_row(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("[" * 100_000 + '\n{"text": "fine", "label": 1}\n')
-    assert [row.problem for row in read_rows(tmp_path / "r.jsonl", "text", "label")] == ["no JSON", ""]
+    assert [row.problem for row in read_rows(tmp_path / "r.jsonl", Format())] == ["no JSON", ""]
 
 
 def test_limit_of_fields_is_raised_only_where_rows_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("text,label\n" + "x" * 200_000 + ",1\n")
     program = (
-        "import csv, pathlib, sys; before = csv.field_size_limit(); from imdb_lightning.data import readers;"
+        "import csv, pathlib, sys; before = csv.field_size_limit(); from imdb_lightning.data import formats, readers;"
         "assert csv.field_size_limit() == before;"
-        "print([len(row.text) for row in readers.read_rows(pathlib.Path(sys.argv[1]), 'text', 'label')])"
+        "print([len(row.text) for row in readers.read_rows(pathlib.Path(sys.argv[1]), formats.Format())])"
     )
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
     assert done.stdout == "[200000]\n"
@@ -128,7 +104,7 @@ def test_limit_of_fields_is_raised_only_where_rows_are_read(tmp_path: Path) -> N
 def test_files_that_cannot_be_used(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        list(read_rows(tmp_path / name, "text", "label"))
+        list(read_rows(tmp_path / name, Format()))
 
 
 def test_globs_and_lists(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Bags:
 
 
 def rows_of(batch: Batch) -> list[int]:
-    labels, _, ids, _ = batch
+    labels, _, ids, _, _ = batch
     rows = ids.reshape(-1, 2)[:, 0].tolist()
     assert labels.tolist() == [row % 2 for row in rows]
     return rows
@@ -47,6 +47,20 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(bags: Bags, wor
     assert batches == epoch(bags, order, 1)
     assert sorted(row for batch in batches for row in batch) == list(range(ROWS))
     assert [len(batch) for batch in batches] == [10, 10, 10, 10, 10, 3]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_weights_are_scaled_by_those_of_the_whole_batch(bags: Bags, world_size: int) -> None:
+    order = EpochOrder(ROWS, seed=5)
+    loaders = [
+        BatchLoader(bags, 10, WORDS, "sparse", order, rank, world_size, (0.5, 3.0)) for rank in range(world_size)
+    ]
+    for parts in zip(*loaders, strict=True):
+        for part in parts:
+            assert part.weights is not None
+            assert part.weights.tolist() == [3.0 if label else 0.5 for label in part.labels.tolist()]
+        whole = sum(part.weights.sum().item() for part in parts)
+        assert {part.scale.item() for part in parts} == {np.float32(world_size / whole)}
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

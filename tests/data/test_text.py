@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from pyarrow import parquet
 from imdb_lightning.config.data import TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import Bags
-from imdb_lightning.data.text import load_text
+from imdb_lightning.data.text import check_text, load_text
 from imdb_lightning.data.tokens import tokenize_chunk, tokenized
 from imdb_lightning.data.vocabulary import tokenize
 
@@ -103,8 +104,8 @@ def test_given_vocabulary_is_used(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_an_error_or_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write_csv(tmp_path / "r.csv", [*reviews(400), ("", 1), ("x", 7)])
-    with pytest.raises(UserError, match=r"2 bad rows \(.*r\.csv, row 401: no text; .*row 402: label '7'\)"):
+    path = write_csv(tmp_path / "r.csv", [*reviews(400), ("", 1), ("x", "")])
+    with pytest.raises(UserError, match=r"2 bad rows \(.*r\.csv, row 401: no text; .*row 402: no label\)"):
         load_text(tmp_path, source(path))
     assert not list(tmp_path.glob("text-v*[!k]"))
     splits = load_text(tmp_path, source(path, on_bad_row="skip"))
@@ -112,10 +113,78 @@ def test_bad_rows_are_an_error_or_skipped(tmp_path: Path, caplog: pytest.LogCapt
     assert "Skipped 2 bad rows" in caplog.text
 
 
-def test_too_few_reviews_to_cut(tmp_path: Path) -> None:
+def test_found_labels_are_those_of_named_ones_and_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rows = reviews(300)
+    path = write_csv(tmp_path / "r.csv", [(text, ["Spam", "ham"][label]) for text, label in rows])
+    named = load_text(tmp_path, source(path, labels=["ham", "spam"]))
+    found = load_text(tmp_path, source(path))
+    assert (named.labels, found.labels) == (["ham", "spam"], ["ham", "Spam"])
+    assert found.sha256 == named.sha256
+    assert [bags_of(found.train), bags_of(found.test)] == [bags_of(named.train), bags_of(named.test)]
+    assert caplog.messages[-1] == "Classes: ham (negative) with 150 reviews, Spam (positive) with 150"
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_text(tmp_path, source(path)).labels == ["ham", "Spam"]  # Without reading the file.
+
+
+def test_third_label_is_never_left_out_unless_two_are_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "r.csv", [*reviews(1500), ("x", "unsure")])
+    check_text(source(path))  # In the first rows there is none.
+    for choice in ("error", "skip"):
+        with pytest.raises(UserError, match=r"data\.labels: .* 3 labels: 0 \(750\), 1 \(750\), unsure \(1\)\. "):
+            load_text(tmp_path, source(path, on_bad_row=choice))
+    assert len(load_text(tmp_path, source(path, on_bad_row="skip", labels=["0", "1"])).train) == 1100
+
+
+def test_one_class_is_refused_in_training_and_told_elsewhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = reviews(200)
+    path, ones = write_csv(tmp_path / "r.csv", rows), write_csv(tmp_path / "s.csv", rows[1::2])
+    with pytest.raises(UserError, match=r"data\.labels: expected two classes only, but got only 1 \(100\)\."):
+        load_text(tmp_path, source(ones))
+    with pytest.raises(UserError, match=r"data\.train: expected reviews of both classes .* 100 reviews of good alone"):
+        load_text(tmp_path, source(ones, labels=["bad", "good"], validation=str(path), test=str(path)))
+    assert not [folder for folder in tmp_path.iterdir() if folder.is_dir()]
+    load_text(tmp_path, source(path, test=str(ones)))
+    assert "All 100 test reviews are of positive" in caplog.text
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(0.9, "a share of the 100"), (90, "from 1 to below the 100")])
+def test_sizes_are_refused_in_their_own_terms(size: float, accepted: str, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "r.csv", reviews(100))
-    with pytest.raises(UserError, match=r"data\.test_size: expected from 1 to below the 100 training reviews"):
-        load_text(tmp_path, source(path, test_size=90))
+    with pytest.raises(UserError, match=rf"data\.test_size: expected {accepted} training reviews.* but got {size}\."):
+        load_text(tmp_path, source(path, test_size=size))
+
+
+@pytest.mark.parametrize(("letters", "warned"), [(15, False), (16, True)])
+def test_texts_without_blanks_are_told(
+    letters: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [(f"{number:字>{letters}} {number:語>{letters}}", number % 2) for number in range(200)]
+    load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows)))
+    assert ("has 16 characters: the tokenizer splits at spaces" in caplog.text) == warned
+
+
+def test_files_are_refused_by_their_first_rows(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "r.csv", reviews(100))
+    (tmp_path / "r.xls").touch()
+    (tmp_path / "latin.csv").write_bytes(b"text,label\n\xa35,1\n")
+    check_text(source(path, test=str(path)))
+    for settings, message in (
+        ({"test": str(tmp_path / "r.xls")}, r"r\.xls: expected a file that ends in"),
+        ({"validation": str(tmp_path / "latin.csv")}, r"data\.encoding: .* 0xa3"),
+        ({"text_column": 2}, r"data\.text_column: expected one of the columns .* but got '2'"),
+        ({"train": "~/none.csv"}, "expected an existing file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_text(source(path, **settings))
+
+
+def test_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "r.csv", reviews(300))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_text(tmp_path, TextDataConfig(train="~/r.csv")).train) == 180
 
 
 @pytest.mark.parametrize("key", ["validation", "test"])

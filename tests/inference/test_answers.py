@@ -99,12 +99,15 @@ def test_reasons_as_data_and_in_color(trained: Path) -> None:
 
 
 def test_mistakes_are_one_message(command: Command, trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("text,label\none,two,three\n")
+    (tmp_path / "bad.csv").write_text("text,label\none,two,three\nfine,1\n")
     for arguments, message in (
         ([str(trained.parent)], "config.yaml: expected the settings of a run"),
         ([str(trained), "none.csv"], "none.csv: expected an existing file"),
         ([str(trained), "bad.csv"], "bad.csv, row 1: expected a review, but got 3 fields instead of 2"),
-        ([str(trained), "bad.csv", "--text-column=review"], "data.text_column: expected one of the columns"),
+        (
+            [str(trained), "bad.csv", "--text-column=review"],
+            "--text-column: expected one of the columns of bad.csv: text, label, but got 'review'. Try --text-column",
+        ),
     ):
         answer = command(tmp_path, *arguments, "--output=out.csv", module="imdb_lightning.predict")
         assert answer.returncode == 2

@@ -59,6 +59,16 @@ def test_explanation_adds_up_and_names_the_words(trained: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+def test_one_text_and_a_list_are_not_taken_for_each_other(trained: Path) -> None:
+    run = load_run(trained)
+    with pytest.raises(
+        UserError, match=r"expected a list of texts, but got one text\. Say run\.predict_proba\(\[text\]\)"
+    ):
+        run.predict_proba("a film")
+    with pytest.raises(UserError, match=r"expected one text, but got list\. Say \[run\.explain\(text\) for text in"):
+        run.explain(["a film"])  # type: ignore[arg-type]
+
+
 def test_copied_run_needs_three_files_and_neither_lightning_nor_hydra(trained: Path, tmp_path: Path) -> None:
     for name in ("config.yaml", "model.safetensors", "vocabulary.json"):
         shutil.copy(trained / name, tmp_path / name)

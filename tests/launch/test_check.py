@@ -32,6 +32,11 @@ def test_each_mistake_is_named(command: Command, tmp_path: Path) -> None:
     answer = check(command, tmp_path, "-m", *DATA, "seed=0,-1", "model.dropout=0.1")
     assert answer.returncode == 2
     assert "wrong  data=synthetic seed=-1 model.dropout=0.1: seed: expected" in answer.stdout
+    both = check(command, tmp_path, "-m", *DATA, "seed=-2,-1")
+    assert both.returncode == 2
+    assert [line[:33] for line in both.stdout.splitlines()[::2]] == [
+        "wrong  data=synthetic seed=-2: se", "wrong  data=synthetic seed=-1: se",
+    ]  # fmt: skip
 
 
 def test_plug_in_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +62,7 @@ def test_port_that_is_taken(command: Command, tmp_path: Path) -> None:
         first = check(command, tmp_path, *DATA, *machines, "trainer.node_rank=0")
         second = check(command, tmp_path, *DATA, *machines, "trainer.node_rank=1")
     assert first.returncode == 2
-    assert f"expected a free port of this machine, but got {rendezvous}" in first.stdout
+    assert f"expected a free port of this machine, but got {rendezvous}" in " ".join(first.stdout.split())
     assert second.returncode == 0  # The first machine listens; this one calls.
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import imdb_lightning
 from tests.support import Command
 
 SMALL = [
@@ -57,6 +62,34 @@ def test_help_settings_and_refusals_do_without_torch(arguments: list[str], comma
     assert not imported & {"torch", "pytorch_lightning", "matplotlib", "tensorboard"}
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_version_is_our_own(place: int, command: Command, tmp_path: Path) -> None:
+    arguments = ["seed=1"]
+    arguments.insert(place, "--version")
+    answer = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert (answer.returncode, answer.stdout) == (0, f"imdb_lightning {imdb_lightning.__version__}\n")
+    assert "torch" not in answer.stderr
+    assert "hydra" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_last_lines_say_what_was_tested_and_where_it_is(command: Command, tmp_path: Path) -> None:
+    """In another working directory, and with all that a verbose Hydra shows of other libraries."""
+    elsewhere = ["hydra.job.chdir=true", "hydra.verbose=true", "model.learning_rate=0.1", "hydra.run.dir=a/run"]
+    answer = command(tmp_path, *SMALL, "callbacks=none", "trainer.max_epochs=4", *elsewhere)
+    assert answer.returncode == 0, answer.stderr
+    best = json.loads((tmp_path / "a" / "run" / "results.json").read_text())["best_epoch"]
+    assert best < 4
+    *shown, folder, curves = answer.stdout.splitlines()
+    assert (folder, curves) == ("folder       a/run", "curves       tensorboard --logdir a/run")
+    assert f"tested       the weights of epoch 4, the last; epoch {best} had the best val/loss" in shown
+    log = (tmp_path / "a" / "run" / "train.log").read_text(encoding="utf-8").splitlines()
+    # Only the command line knows what was changed.
+    assert shown[0] == "shallow_relu_bce (learning_rate=0.1), seed 0"
+    assert log[-len(shown) :] == ["shallow_relu_bce, seed 0", *shown[1:]]
+    assert "font" not in answer.stdout + answer.stderr
+
+
 @pytest.mark.parametrize("mode", ["cfg", "info"])
 def test_settings_of_a_sweep_are_not_shown(mode: str, command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, f"--{mode}", *(["job"] if mode == "cfg" else []), "-m", "seed=0,1")
@@ -68,6 +101,7 @@ def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "--help")
     assert answer.returncode == 0
     assert "model: deep_tanh_mse, regularized_relu_bce, shallow_relu_bce" in answer.stdout
+    assert "data=text --help" in answer.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,7 +127,7 @@ def test_folders_may_have_any_name(own_settings: Path, command: Command, tmp_pat
     answer = command(tmp_path, "-m", "--config-dir", "meine (ä), %20", "model=mine", *SMALL, "seed=0,1", sweep)
     assert answer.returncode == 0, answer.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"meine (ä), %20", "läufe, (1)"}
-    assert (tmp_path / "läufe, (1)" / "1_mine" / "results.json").is_file()
+    assert (tmp_path / "läufe, (1)" / "1_mine_seed=1" / "results.json").is_file()
     assert (tmp_path / "läufe, (1)" / "comparison.csv").is_file()
 
 
@@ -145,22 +179,61 @@ def test_launcher_without_its_plug_in(name: str, plugin: str, command: Command, 
 
 @pytest.mark.slow
 def test_failing_jobs_are_named_and_the_others_go_on(command: Command, tmp_path: Path) -> None:
-    answer = command(tmp_path, *SMALL, "data.batch_size=100,0", "model.learning_rate=0.001,1e30", "-m")
+    answer = command(tmp_path, "model.learning_rate=0.001,1e30", "-m", *SMALL)
     assert answer.returncode == 1
-    assert "This job will fail" in answer.stderr
     (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
-    statuses = {path.parent.name[0]: json.loads(path.read_text()) for path in sweep.glob("*/status.json")}
-    assert {number: status["state"] for number, status in statuses.items()} == {
-        "0": "completed", "1": "failed", "2": "failed", "3": "failed",
-    }  # fmt: skip
-    assert "The training diverged" in statuses["1"]["reason"]
-    assert "data.batch_size: expected a whole number" in statuses["2"]["reason"]
-    table = (sweep / "comparison.md").read_text()
-    for number in "123":
-        assert f"- `{number}_shallow_relu_bce`: failed. {statuses[number]['reason']}" in table
-        assert f"{number}_shallow_relu_bce: failed." in answer.stdout
+    statuses = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/status.json")}
+    done, failed = "0_shallow_relu_bce_learning_rate=0.001", "1_shallow_relu_bce_learning_rate=1e+30"
+    assert {name: status["state"] for name, status in statuses.items()} == {done: "completed", failed: "failed"}
+    assert "The training diverged" in statuses[failed]["reason"]
+    assert f"- `{failed}`: failed. {statuses[failed]['reason']}" in (sweep / "comparison.md").read_text()
+    assert f"{failed}: failed." in answer.stdout
     (row,) = csv.DictReader((sweep / "comparison.csv").read_text().splitlines())
     assert row["runs"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("swept", "wrong", "jobs"),
+    [
+        (["model.dropout=0.1,2.0"], {"model.dropout=2.0": "model.dropout: expected a number from 0 to below 1"}, 2),
+        (["seed=0,1,2,3,4,5,-6,7"], {"seed=-6": "seed: expected a whole number from 0"}, 8),
+        (
+            ["seed=1,-1", "data.batch_size=100,0"],
+            {
+                "seed=1 data.batch_size=0": "data.batch_size: expected a whole number, at least 1",
+                "seed=-1 data.batch_size=100": "seed: expected a whole number from 0",
+                "seed=-1 data.batch_size=0": "data.batch_size: expected a whole number, at least 1",
+            },
+            4,
+        ),
+    ],
+)
+def test_sweep_with_a_wrong_job_trains_nothing(
+    swept: list[str], wrong: dict[str, str], jobs: int, command: Command, tmp_path: Path
+) -> None:
+    answer = command(tmp_path, "-m", "data=synthetic", *swept)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    heading, *lines = answer.stderr.splitlines()
+    assert heading == f"command line: {len(wrong)} of {jobs} jobs cannot run, so none was started:"
+    assert lines[::2] == [f"  data=synthetic {overrides}" for overrides in wrong]
+    for line, message in zip(lines[1::2], wrong.values(), strict=True):
+        assert line.startswith(f"    {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_wrong_jobs_are_counted(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", "data=synthetic", "seed=range(-12,1)")
+    assert answer.returncode == 2
+    lines = answer.stderr.splitlines()
+    assert lines[0] == "command line: 12 of 13 jobs cannot run, so none was started:"
+    assert (len(lines), lines[-1]) == (22, "  and 2 more")
+
+
+def test_mistake_of_all_jobs_is_named_once(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", "data=synthetic", "data.batch_size=0", "seed=0,1")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("data.batch_size: expected a whole number, at least 1, but got 0.")
+    assert len(answer.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -188,3 +261,27 @@ def test_debug_profile_says_where_the_time_goes(command: Command, tmp_path: Path
     answer = command(tmp_path, *SMALL[:-1], "debug=profile")
     assert answer.returncode == 0, answer.stderr
     assert "run_training_batch" in answer.stderr + answer.stdout
+
+
+@pytest.mark.parametrize("name", ["spam (final), v2.csv", "a, b.csv"])
+def test_quoted_name_in_a_message_works_when_typed(name: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text,label\n" + "good,1\nbad,0\n" * 10)
+    wide = {"COLUMNS": "1000"}
+    refused = command(tmp_path, "data=text", f"data.train={name}", module="imdb_lightning.check", **wide)
+    assert refused.returncode == 2
+    shown = refused.stdout.rpartition("ype ")[2]
+    typed = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m imdb_lightning.check data=text {shown}",
+        cwd=tmp_path, shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert typed.stdout == "ok     settings, data, devices\n", shown
+
+
+def test_home_and_names_in_lists(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a (1).csv").write_text("text,label\ngood,1\nbad,0\n")
+    shutil.copy(tmp_path / "a (1).csv", tmp_path / "b.csv")
+    wide = {"COLUMNS": "1000"}
+    refused = command(tmp_path, "data=text", "data.train=[a (1).csv,b.csv]", module="imdb_lightning.check", **wide)
+    assert """Type 'data.train=["a (1).csv",b.csv]'""" in refused.stdout
+    answer = command(tmp_path, "data=text", "data.train=~/b.csv", module="imdb_lightning.check", HOME=str(tmp_path))
+    assert (answer.returncode, answer.stdout) == (0, "ok     settings, data, devices\n")

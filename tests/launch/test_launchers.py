@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from tests.support import CACHE, Command
+from tests.support import CACHE, Command, family, wait_until_gone
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -46,8 +48,37 @@ def test_sweep_runs_each_distributed_job_once(
     assert (tmp_path / "sweep" / "comparison.csv").read_text().splitlines()[1].startswith("shallow_relu_bce,3,")
     alone = command(tmp_path, *SWEEP, "seed=2", "hydra.run.dir=alone")
     assert alone.returncode == 0, alone.stderr
-    theirs, ours = (tmp_path / name / "predictions.csv" for name in ("sweep/2_shallow_relu_bce", "alone"))
+    theirs, ours = (tmp_path / name / "predictions.csv" for name in ("sweep/2_shallow_relu_bce_seed=2", "alone"))
     assert theirs.read_bytes() == ours.read_bytes()
+
+
+def test_interrupted_joblib_sweep_saves_every_job_and_says_how_to_go_on(cache: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes at once: two jobs train, and two wait for them."""
+    pytest.importorskip("joblib")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    arguments = [*launcher, *SWEEP[:-2], "callbacks=none", "trainer.max_epochs=2000", "seed=0,1,2,3"]
+    started = [sys.executable, "-m", "imdb_lightning", *arguments, "-m"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            started, cwd=tmp_path, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    while len(list(tmp_path.glob("logs/multirun/*/*/history.csv"))) < 2:
+        assert process.poll() is None, (tmp_path / "output").read_text()
+    pids = family(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    wait_until_gone(pids)
+    text = (tmp_path / "output").read_text()
+    assert "Traceback" not in text
+    assert {"#0 Interrupted by SIGINT.", "#1 Interrupted by SIGINT."} <= set(text.splitlines())
+    assert any(line.startswith("#1 epoch  1/2000 ") for line in text.splitlines())
+    (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
+    states = [json.loads(path.read_text()) for path in sorted(sweep.glob("*/status.json"))]
+    assert [(status["state"], status["reason"]) for status in states] == [("interrupted", "SIGINT")] * 2
+    heading, again = text.splitlines()[-2:]
+    assert heading == "This goes on:"
+    assert shlex.split(again) == [*started[:-1], f"hydra.sweep.dir={sweep.relative_to(tmp_path)}", "-m"]
 
 
 OWNER = """
@@ -102,7 +133,8 @@ def test_launcher_without_a_sweep(command: Command, tmp_path: Path) -> None:
 def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "-m", "hydra/launcher=slurm", *SWEEP, module="imdb_lightning.check", PATH=str(tmp_path))
     assert answer.returncode == 2
-    assert "wrong  sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH" in answer.stdout
+    wrong = "wrong sbatch: hydra/launcher=slurm: expected the command sbatch, but got none on the PATH"
+    assert wrong in " ".join(answer.stdout.split())
 
 
 @pytest.mark.parametrize(

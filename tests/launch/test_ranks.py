@@ -42,6 +42,11 @@ def result_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
+def files_of(folder: Path) -> set[str]:
+    """Names of a run's files; TensorBoard's have the time and the process in theirs."""
+    return {path.name.partition(".tfevents.")[0] for path in folder.iterdir()}
+
+
 def status_of(folder: Path) -> dict:
     return json.loads((folder / "status.json").read_text())
 
@@ -64,9 +69,35 @@ def test_numbers_are_the_same_for_1_2_and_3_processes(model: str, command: Comma
         changed = (probabilities(folder) > 0.5) != (expected > 0.5)
         assert (np.abs(expected[changed] - 0.5) < 1e-6).all()
         assert result["test"]["accuracy"] == pytest.approx(alone["test"]["accuracy"], abs=(changed.sum() + 1e-6) / 901)
-        assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "1").iterdir()}
+        assert files_of(folder) == files_of(tmp_path / "1")
         events = [path for path in folder.rglob("events.out.tfevents.*") if path.parent.name == "train"]
         assert len(events) == 1
+
+
+def test_balanced_classes_find_the_rare_one_with_any_number_of_processes(command: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["text,label"]
+    for row in range(2550):
+        rare = row % 51 == 0
+        # The rare class has its words four times as often, and all words occur in both.
+        words = np.where(rng.random(20) < (0.4 if rare else 0.1), rng.integers(0, 20, 20), rng.integers(20, 60, 20))
+        rows.append(" ".join(f"w{word}" for word in words) + f",{int(rare)}")
+    (tmp_path / "reviews.csv").write_text("\n".join(rows))
+    arguments = ["data=text", "data.train=reviews.csv", "data.batch_size=64", "trainer.max_epochs=5", "callbacks=none"]
+    results = {}
+    for name, overrides in (
+        ("plain", []), *((str(n), ["data.class_weights=balanced", *ddp(n)]) for n in (1, 2, 3)),
+    ):  # fmt: skip
+        answer = command(tmp_path, *arguments, *overrides, f"hydra.run.dir={name}")
+        assert answer.returncode == 0, answer.stderr
+        results[name] = result_of(tmp_path / name)
+    assert "no better than one that always answers the larger class" in (tmp_path / "plain" / "train.log").read_text()
+    assert results["plain"]["test"]["recall"] < 0.2 < 0.6 < results["1"]["test"]["recall"]
+    for split in ("validation", "test"):
+        losses = [results[name][split]["loss"] for name in "123"]
+        assert max(losses) - min(losses) < 1e-5
+    weights = results["1"]["data"]["class_weights"]
+    assert weights[1] / weights[0] == pytest.approx(50, rel=0.05)
 
 
 def test_more_processes_than_reviews_in_a_batch_are_refused(command: Command, tmp_path: Path) -> None:
@@ -183,7 +214,7 @@ def test_mistake_of_one_rank_alone_is_one_message(command: Command, tmp_path: Pa
 
 
 def test_folder_in_use_is_left_alone_in_a_sweep_too(command: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "sweep" / "0_shallow_relu_bce"
+    folder = tmp_path / "sweep" / "0_shallow_relu_bce_seed=0"
     folder.mkdir(parents=True)
     with in_use(folder, 600):
         answer = command(tmp_path, "-m", *DATA, *ddp(2), "seed=0,1", "hydra.sweep.dir=sweep")

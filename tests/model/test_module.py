@@ -187,6 +187,33 @@ def test_stock_data_loaders_of_multi_hot_rows_and_labels_work(datamodule: IMDBDa
         assert torch.equal(first, second)
 
 
+def test_class_weights_make_losses_weighted_means(npz: Path, cache: Path, tmp_path: Path) -> None:
+    """Against NumPy: of the whole epoch's losses, with the penalty once; and the loss that training minimizes."""
+    pl.seed_everything(0, verbose=False)
+    sizes = {"num_words": 500, "validation_size": 200, "train_size": 300, "batch_size": 70}
+    (tmp_path / "index.json").write_text("{}")
+    files = {"path": npz, "word_index": str(tmp_path / "index.json"), "cache_dir": str(cache)}
+    reviews = IMDBDataModule(**files, class_weights=[0.5, 3.0], **sizes)
+    classifier = SentimentClassifier([8], "relu", "bce", l2=0.01, num_words=500)
+    trainer = stock_trainer(tmp_path)
+    (metrics,) = trainer.test(classifier, reviews, verbose=False)
+    test = reviews.splits.test
+    kernel, bias = classifier.network.words.weight, classifier.network.words.bias
+    layers = [kernel, bias, classifier.network.rest[1].weight.T, classifier.network.rest[1].bias]
+    weights = [layer.detach().numpy() for layer in layers]
+    dense = multi_hot(*test.span(0, len(test)), 500)
+    probabilities = oracle.network(dense, weights, "relu")
+    losses = -np.where(test.labels == 1, np.log(probabilities), np.log1p(-probabilities))
+    of_reviews = np.where(test.labels == 1, 3.0, 0.5)
+    penalty = 0.01 * float((weights[0].astype(np.float64) ** 2).sum())
+    assert metrics["test/loss"] == pytest.approx((of_reviews * losses).sum() / of_reviews.sum() + penalty, rel=1e-6)
+    assert metrics["test/accuracy"] == ((probabilities > 0.5) == test.labels).mean()
+    (batch, *_) = reviews.test_dataloader()
+    rows = slice(0, len(batch.labels))
+    expected = (of_reviews[rows] * losses[rows]).sum() / of_reviews[rows].sum() + penalty
+    assert classifier.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_mean_squared_error_does_not_saturate_in_bfloat16() -> None:
     logits = torch.tensor([12.0], dtype=torch.bfloat16, requires_grad=True)
     objective.LOSSES["mse"](logits, torch.zeros(1)).sum().backward()

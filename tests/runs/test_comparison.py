@@ -9,9 +9,10 @@ import pytest
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch.command_line import read_command_line, register_schema
-from imdb_lightning.runs import comparison as compare
+from imdb_lightning.runs.comparison import find_runs, group_runs
 from imdb_lightning.runs.lifecycle import write_settings
 from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json
+from imdb_lightning.runs.report import compare, write_comparison
 
 
 def make_run(folder: Path, accuracy: float, *arguments: str, data: dict[str, object] | None = None) -> None:
@@ -25,7 +26,7 @@ def make_run(folder: Path, accuracy: float, *arguments: str, data: dict[str, obj
     result = RunResult(
         name=config.name, model=config.model.name, seed=config.seed, test={"loss": 0.5, "accuracy": accuracy},
         validation={"loss": 0.4, "accuracy": 0.9}, epochs=1, best_epoch=1, stopped="max_epochs", parameters=10,
-        world_size=1, precision="32-true", seconds={"total": 2.0}, data=data or {}, provenance={},
+        world_size=1, precision="32-true", seconds={"start": 1.5, "total": 2.0}, data=data or {}, provenance={},
     )  # fmt: skip
     write_json(folder / "results.json", result)
 
@@ -35,9 +36,9 @@ def test_seeds_are_grouped_and_other_settings_told_apart(tmp_path: Path) -> None
     make_run(tmp_path / "1_a", 0.84, "seed=1")
     make_run(tmp_path / "2_a", 0.70, "seed=0", "model.learning_rate=0.5")
     make_run(tmp_path / "10_b", 0.60, "model=deep_tanh_mse")
-    runs = compare.find_runs([tmp_path])
-    groups = compare.group_runs(runs)
-    compare.write_comparison(groups, runs, tmp_path)
+    runs = find_runs([tmp_path])
+    groups = group_runs(runs)
+    write_comparison(groups, runs, tmp_path)
     rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
     assert [(row["model"], row["runs"]) for row in rows] == [
         ("shallow_relu_bce learning_rate=0.001", "2"),
@@ -47,14 +48,97 @@ def test_seeds_are_grouped_and_other_settings_told_apart(tmp_path: Path) -> None
     assert float(rows[0]["test_accuracy_mean"]) == pytest.approx(0.82)
     assert float(rows[0]["test_accuracy_std"]) == pytest.approx(0.04 / 2**0.5)
     assert rows[1]["test_accuracy_std"] == ""
+    assert float(rows[1]["seconds_mean"]) == 0.5  # Without the start, in which a process's first run imports.
+
+
+def labels_of(folder: Path) -> list[str]:
+    return [group.label for group in group_runs(find_runs([folder]))]
+
+
+def test_settings_without_effect_on_results_do_not_part_runs(tmp_path: Path) -> None:
+    for number, settings in enumerate([[], ["data.cache_dir=other"], ["keep=false"], ["checkpoint.every_n_steps=3"]]):
+        make_run(tmp_path / f"{number}_a", 0.8, f"seed={number}", *settings)
+    assert labels_of(tmp_path) == ["shallow_relu_bce"]
+
+
+def test_labels_tell_what_is_unusual_where_much_differs(tmp_path: Path) -> None:
+    make_run(tmp_path / "0", 0.8)
+    make_run(tmp_path / "1", 0.8, "model.hidden_units=[8,4]")
+    make_run(tmp_path / "2", 0.8, "model.dropout=0.2", "model.l2=0.1")
+    many = ["model.activation=tanh", "model.hidden_units=[2]", "model.dropout=0.1", "callbacks=none"]
+    many += ["trainer.max_epochs=3"]
+    make_run(tmp_path / "3", 0.8, *many)
+    make_run(tmp_path / "4", 0.8, *many, "data.batch_size=7")
+    make_run(tmp_path / "5", 0.8, "name=mine", "trainer.max_epochs=3")
+    assert labels_of(tmp_path) == [
+        "shallow_relu_bce",
+        "shallow_relu_bce hidden_units=[8,4]",
+        "shallow_relu_bce l2=0.1 dropout=0.2",
+        "shallow_relu_bce hidden_units=[2] activation=tanh dropout=0.1 +3 more",
+        "shallow_relu_bce hidden_units=[2] activation=tanh dropout=0.1 +4 more",
+        "mine",
+    ]
+
+
+def test_long_values_are_cut_and_equal_labels_numbered(tmp_path: Path) -> None:
+    units = ",".join(["4"] * 20)
+    for number, last in enumerate((5, 6, 7)):
+        make_run(tmp_path / str(number), 0.8, f"model.hidden_units=[{units},{last}]")
+    label = "shallow_relu_bce hidden_units=[4,4,4,4,4,4,4,4,4,4,4,4..."
+    assert labels_of(tmp_path) == [label, f"{label} #2", f"{label} #3"]
+
+
+def test_data_sets_and_kinds_of_loss_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = {"source": "a.csv", "sha256": "0123456789", "validation": 1000, "test": 200, "train": 5}
+    make_run(tmp_path / "0", 0.8, data=first)
+    make_run(tmp_path / "1", 0.7, data=first | {"sha256": "abcdef0123"})
+    make_run(tmp_path / "2", 0.6, "model=regularized_relu_bce", data=first | {"train": 4})
+    assert compare([tmp_path], tmp_path)
+    headings = [f"a.csv ({checksum}): 1,000 validation and 200 test reviews" for checksum in ("01234567", "abcdef01")]
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert [line for line in lines if "reviews" in line] == headings
+    tables = "\n".join(lines).split("reviews\n")[1:]
+    assert [[name for name in ("shallow", "regularized") if name in table] for table in tables] == [
+        ["shallow", "regularized"], ["shallow"],
+    ]  # fmt: skip
+    for number, loss in ((0, " 0.5000 bce+L2 |"), (0, " 0.5000 bce |"), (1, " 0.5000 |")):
+        assert loss in tables[number]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(heading in printed for heading in headings)
+    kinds = [row["loss_kind"] for row in csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines())]
+    assert kinds == ["bce", "bce+L2", "bce"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "left_out"),
+    [
+        ("60", "best epoch, parameters, seconds, test loss, validation accuracy, validation loss"),
+        ("80", "best epoch, parameters, seconds, test loss, validation loss"),
+        ("200", ""),
+    ],
+)
+def test_table_leaves_out_what_has_no_room(
+    columns: str, left_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for seed in (0, 1):
+        make_run(tmp_path / f"{seed}_a", 0.8 + seed / 100, f"seed={seed}")
+        make_run(tmp_path / f"{seed}_b", 0.8, f"seed={seed}", "model.hidden_units=[8,4]", "model.dropout=0.25")
+    compare([tmp_path], tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-2])) <= int(columns)
+    assert any("0.8050 ± 0.0071" in line for line in lines)
+    said = " ".join(lines).partition("for want of width: ")[2].partition(".")[0]
+    assert ", ".join(sorted(said.split(", "))) == left_out
+    assert all(name in (tmp_path / "comparison.md").read_text() for name in left_out.split(", "))
 
 
 KERAS_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000, "validation": 10_000, "test": 25_000}
 
 
 def notebook_column(folder: Path) -> list[str]:
-    runs = compare.find_runs([folder])
-    compare.write_comparison(compare.group_runs(runs), runs, folder)
+    runs = find_runs([folder])
+    write_comparison(group_runs(runs), runs, folder)
     rows = csv.DictReader((folder / "comparison.csv").read_text().splitlines())
     return [row["notebook_test_accuracy"] for row in rows]
 
@@ -98,9 +182,9 @@ def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: py
     write_json(tmp_path / "1_a" / "status.json", Status("failed", "RuntimeError: [bold]no[/bold]", "", "", 0))
     (tmp_path / "2_a").mkdir()
     write_json(tmp_path / "2_a" / "status.json", Status("running", "", "", "", 3))
-    assert not compare.compare([tmp_path], tmp_path)
+    assert not compare([tmp_path], tmp_path)
     printed, written = capsys.readouterr().out, (tmp_path / "comparison.md").read_text()
-    assert "1_a: failed. RuntimeError: [bold]no[/bold]" in printed
+    assert "\n1_a: failed. RuntimeError: [bold]no[/bold]\n" in printed
     assert "- `1_a`: failed. RuntimeError: [bold]no[/bold]" in written
     for text in (printed, written):
         assert "running. It is still under way, or it was killed." in text
@@ -108,11 +192,11 @@ def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: py
 
 def test_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected a folder with runs"):
-        compare.find_runs([tmp_path])
+        find_runs([tmp_path])
 
 
 def test_damaged_results_are_refused_by_name(tmp_path: Path) -> None:
     make_run(tmp_path / "0_a", 0.8)
     (tmp_path / "0_a" / "results.json").write_text("{")
     with pytest.raises(UserError, match=r"results\.json: expected JSON"):
-        compare.find_runs([tmp_path])
+        find_runs([tmp_path])

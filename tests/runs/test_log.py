@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from imdb_lightning.config.errors import UserError, escape_unencodable
+from imdb_lightning.config.schema import Config
+from imdb_lightning.runs.lifecycle import open_run
 from imdb_lightning.runs.log import LOGGERS, logging_to
+from imdb_lightning.runs.records import read_status
 
 log = logging.getLogger("imdb_lightning.test")
 
@@ -67,6 +73,27 @@ def test_run_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with logging_to(tmp_path / "train.log", rank=0):
         log.info("a line")
     assert "a line" in (tmp_path / "train.log").read_text()
+
+
+def test_file_name_that_is_no_text_is_one_message(
+    compose: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = UserError(os.fsdecode(b"data/\xff.csv"), "a file", "none", "Mend the path.")
+    escape_unencodable()  # As each command does.
+    run = open_run(compose("data=synthetic"), tmp_path, epochs=lambda: 0)
+    with pytest.raises(UserError), run:
+        _warn_and_raise(error)
+    lines = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
+    assert [r"data/\udcff.csv: expected a file, but got none. Mend the path." in line for line in lines] == [True] * 2
+    assert capsys.readouterr().err == f"warning: {lines[0].partition('test: ')[2]}\n"
+    status = read_status(tmp_path)
+    assert status is not None
+    assert status.reason == str(error)
+
+
+def _warn_and_raise(error: UserError) -> None:
+    log.warning("%s", error)
+    raise error
 
 
 def test_loggers_are_left_as_they_were(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def test_run_that_was_killed_after_its_last_epoch_tests_the_best_weights(compose
 def test_folder_of_another_run_is_refused_and_kept(compose, tmp_path: Path) -> None:
     experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(UserError, match=r"other values of model\.dropout, seed\."):
+    with pytest.raises(
+        UserError, match=r"other values of model\.dropout \(0\.5 there, now 0\.1\), seed \(0 there, now 3\)\."
+    ):
         experiment.run(compose(*SMALL, "trainer.max_epochs=1", "seed=3", "model.dropout=0.1"), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -128,9 +130,9 @@ def test_sweep_started_again_runs_only_what_is_missing(command: Command, tmp_pat
     arguments = ["-m", *SMALL, "trainer.max_epochs=1", "seed=range(4)", "hydra.sweep.dir=sweep"]
     assert command(tmp_path, *arguments).returncode == 0
     sweep = tmp_path / "sweep"
-    untouched = {seed: (sweep / f"{seed}_regularized_relu_bce" / "results.json") for seed in (0, 1, 3)}
+    untouched = {seed: (sweep / f"{seed}_regularized_relu_bce_seed={seed}" / "results.json") for seed in (0, 1, 3)}
     before = {seed: path.stat().st_mtime_ns for seed, path in untouched.items()}
-    broken = sweep / "2_regularized_relu_bce"
+    broken = sweep / "2_regularized_relu_bce_seed=2"
     expected = (broken / "predictions.csv").read_bytes()
     status = json.loads((broken / "status.json").read_text())
     (broken / "status.json").write_text(json.dumps(status | {"state": "running"}))

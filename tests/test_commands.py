@@ -1,0 +1,84 @@
+"""What all commands share: Ctrl-C at any time is one line, and any text can be printed in any locale."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.support import Command
+
+SMALL = [
+    "data=synthetic", "data.reviews=1500", "data.validation_size=500", "data.test_size=400", "data.num_words=500",
+    "data.batch_size=100", "trainer.max_epochs=1",
+]  # fmt: skip
+# Sends this process a SIGINT, as a terminal does, when it begins to import a module.
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_IMPORT"]:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
+# As where Python cannot tell what the terminal shows, and so takes it to show ASCII alone.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "imported"),
+    [
+        ("imdb_lightning", [], "hydra"),
+        ("imdb_lightning", [*SMALL, "hydra.run.dir=run"], "torch"),
+        ("imdb_lightning", [*SMALL, "hydra.run.dir=run"], "pytorch_lightning"),
+        ("imdb_lightning.check", [], "omegaconf"),
+        ("imdb_lightning.compare", ["logs"], "rich"),
+        ("imdb_lightning.evaluate", ["logs/run"], "torch"),
+        ("imdb_lightning.export", ["logs/run"], "torch"),
+        ("imdb_lightning.predict", ["logs/run"], "torch"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported(
+    module: str, arguments: list[str], imported: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    variables = {"PYTHONPATH": str(tmp_path), "INTERRUPTED_IMPORT": imported}
+    answer = command(tmp_path, *arguments, module=module, **variables)
+    assert (answer.returncode, answer.stdout) == (130, "")
+    first, *goes_on = answer.stderr.splitlines()
+    assert first == "Interrupted by SIGINT."
+    # A run that has a folder says how to go on in it.
+    expected = shlex.join(["-m", "imdb_lightning", *arguments]) if arguments[1:] else ""
+    assert (goes_on[0], goes_on[1].endswith(expected)) == ("This goes on:", True) if expected else not goes_on
+
+
+@pytest.mark.slow
+def test_sweep_where_only_ascii_can_be_shown(command: Command, tmp_path: Path) -> None:
+    answer = command(tmp_path, "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep", **ASCII)
+    assert answer.returncode == 0, answer.stderr
+    assert r"mean \xb1 standard deviation" in answer.stdout
+    assert " ± " in (tmp_path / "sweep" / "comparison.md").read_text(encoding="utf-8")
+    (log,) = tmp_path.glob("sweep/0_*/train.log")
+    assert "│ test" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_answers_where_only_ascii_can_be_shown(
+    trained: Path, labelled_csv: Path, command: Command, tmp_path: Path
+) -> None:
+    asked = [str(trained), "--text", "schön"]
+    answer = command(tmp_path, *asked, module="imdb_lightning.predict", **ASCII)
+    assert answer.returncode == 0, answer.stderr
+    assert r"sch\xf6n,positive" in answer.stdout.replace("negative", "positive")
+    command(tmp_path, *asked, "--output", "answers.csv", module="imdb_lightning.predict", **ASCII)
+    assert next(csv.reader((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()[1:]))[0] == "schön"
+    arguments = [str(trained), "--data", str(labelled_csv), "--output", "test", "--wrong", "100"]
+    answer = command(tmp_path, *arguments, module="imdb_lightning.evaluate", **ASCII)
+    assert answer.returncode == 0, answer.stderr
+    assert r"na\xefve" in answer.stdout
+    assert "naïve" in (tmp_path / "test" / "evaluation.json").read_text(encoding="utf-8")
