@@ -127,7 +127,7 @@ class TextDataConfig(DataConfig):
         self.text_column, self.label_column = str(self.text_column), str(self.label_column)
         if self.labels is not None and (len(self.labels), len({*map(plain_label, self.labels)})) != (2, 2):
             accepted = "two names, of the negative and the positive class, as there are two classes only"
-            raise UserError("data.labels", accepted, list(self.labels), "Try data.labels=[negative,positive].")
+            raise UserError("data.labels", accepted, list(self.labels), "Try 'data.labels=[negative,positive]'.")
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

@@ -44,7 +44,7 @@ def typed(key: str, value: str | Sequence[str]) -> str:
 
     Example:
         >>> print(typed("data.train", "reviews (1).csv"), typed("data.labels", ["ham", "spam"]))
-        'data.train="reviews (1).csv"' data.labels=[ham,spam]
+        'data.train="reviews (1).csv"' 'data.labels=[ham,spam]'
         >>> print(typed("--text-column", "the text"))
         '--text-column=the text'
     """
@@ -53,8 +53,8 @@ def typed(key: str, value: str | Sequence[str]) -> str:
         return shlex.join(words)
     text = _quoted(value) if isinstance(value, str) else f"[{','.join(map(_quoted, value))}]"
     assignment = f"{key}={text}"
-    # Brackets alone need no quotes in a shell, as no file has such a name.
-    return shlex.quote(assignment) if '"' in assignment else assignment
+    # Brackets, too: bash leaves them alone where no file has such a name, zsh refuses them.
+    return shlex.quote(assignment) if set('"[') & set(assignment) else assignment
 
 
 def _quoted(value: str) -> str:

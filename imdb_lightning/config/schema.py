@@ -52,7 +52,7 @@ class ModelConfig(Section):
         units = self.hidden_units if isinstance(self.hidden_units, Sequence) else []
         if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
-            raise UserError("model.hidden_units", accepted, self.hidden_units, "Try model.hidden_units=[16].")
+            raise UserError("model.hidden_units", accepted, self.hidden_units, "Try 'model.hidden_units=[16]'.")
         # A plain list: with one of OmegaConf's a checkpoint could not be read back with weights_only.
         self.hidden_units = [*units]
 

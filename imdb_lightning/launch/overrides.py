@@ -97,8 +97,9 @@ def explained(search: list[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
             key, _, value = ambiguous[1].partition("=")
-            remedy = f"To sweep over it, add --multirun; for a list, type {key}=[{value}]; for one text, "
-            raise UserError(key, "one value", value, remedy + f"type {typed(key, value)}") from error
+            as_list, as_text = typed(key, value.split(",")), typed(key, value)
+            remedy = f"To sweep over it, add --multirun; for a list, type {as_list}; for one text, type {as_text}"
+            raise UserError(key, "one value", value, remedy) from error
         # Hydra wraps OmegaConf's errors, which know the key and the dataclass that it is not in or does not fit.
         cause: Any = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         key, owner = getattr(cause, "full_key", None) or "", getattr(cause, "object_type", None)
