@@ -40,6 +40,8 @@ def main() -> None:
     status, sweep = _run_jobs(parsed), parsed.sweep
     if sweep is not None and is_first(parsed.configs[0]):
         if status > 128:
+            if parsed.launcher.name == "slurm":
+                print("Its jobs stay in the queue (see squeue and scancel). Once none is left there:", file=sys.stderr)
             _say_how_to_go_on("hydra.sweep.dir", sweep, str(Path.cwd()))
         # 1: a launcher lost its jobs; what there is can still be compared.
         elif status == 0 or (status == 1 and sweep.exists()):

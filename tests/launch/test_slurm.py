@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +132,21 @@ def test_sweep_of_distributed_jobs_names_the_one_that_was_cancelled(cache: Path,
     for job in doomed:
         assert f"failed. Slurm job {job} ended as " in output.read_text(), output.read_text()
     assert "6 runs" in output.read_text()
+
+
+def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_so(cache: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, cache, *SWEEP, *DATA, "trainer.max_epochs=5000")
+    output = tmp_path / "output"
+    wait_for(lambda: "Ctrl-C leaves the jobs in the queue" in output.read_text(), process, output)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+    (job,) = job_numbers(output)
+    assert slurm_says("squeue", "--noheader", f"--jobs={job}")
+    subprocess.run(["scancel", job], check=True)
+    *_, queue, heading, again = output.read_text().splitlines()
+    assert queue == "Its jobs stay in the queue (see squeue and scancel). Once none is left there:"
+    assert heading == "This goes on:"
+    assert shlex.split(again) == [sys.executable, "-m", "imdb_lightning", *SWEEP, *DATA, "trainer.max_epochs=5000"]
 
 
 def test_job_of_two_nodes_preempted_three_times_ends_with_the_same_bits(
