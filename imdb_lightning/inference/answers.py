@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.formats import Format
+from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
 from imdb_lightning.data.readers import read_rows
 from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
 from imdb_lightning.runs.files import replacing
@@ -63,11 +63,14 @@ def answer(
 
 
 def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
-    rows = read_rows(path, form)
+    rows, warned = read_rows(path, form), False
     while batch := list(itertools.islice(rows, SCORING_BATCH)):
         for row in batch:
             if not row.answerable:
                 raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")
+            if row.problem.startswith(UNDECODABLE) and not warned:
+                wrong, warned = wrong_encoding(f"{path}, row {row.number}", row.problem, form), True
+                print(f"warning: {wrong} Until then \ufffd stands in their place.", file=sys.stderr)
         yield [(row.number, _repaired(row.text)) for row in batch]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_predict_reads_and_answers_as_the_run_was_trained(command: Command, fold
     assert len(found) == 600
     assert sum(label != true for label, true in zip(found, ["spam", "ham", "ham"] * 200, strict=True)) < 10
     assert "£1000" in rows[0]["text"] + rows[3]["text"]
+    wrong = command(folder, "run", "messages.csv", "--encoding=utf-8", module="imdb_lightning.predict")
+    assert len(wrong.stdout.splitlines()) == 601
+    assert re.fullmatch(
+        r"warning: --encoding: expected the encoding of messages.csv, row \d+, but got bytes not in utf-8: 0xa3\. "
+        r"Say which it is, as in --encoding=latin-1\. Until then \ufffd stands in their place\.\n",
+        wrong.stderr,
+    )
     (folder / "other.csv").write_text("text,label\ncall now,spam\n")
     refused = command(folder, "run", "other.csv", "--header=true", module="imdb_lightning.predict")
     assert (refused.returncode, refused.stdout) == (2, "")
