@@ -91,9 +91,10 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
             return experiment.run(config, folder, started=started, gpu=gpu)
     except UserError:
         if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
+            here, parents = Path.cwd(), folder.absolute().parents  # With hydra.job.chdir, here is the folder itself.
             shutil.rmtree(folder, ignore_errors=True)
-            for parent in folder.absolute().parents:  # And what that leaves empty, up to the working directory.
-                if not parent.is_relative_to(Path.cwd()) or parent == Path.cwd() or any(parent.iterdir()):
+            for parent in parents:  # And what that leaves empty, up to the working directory.
+                if not parent.is_relative_to(here) or parent == here or any(parent.iterdir()):
                     break
                 parent.rmdir()
         raise

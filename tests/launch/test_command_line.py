@@ -90,6 +90,14 @@ def test_last_lines_say_what_was_tested_and_where_it_is(command: Command, tmp_pa
     assert "font" not in answer.stdout + answer.stderr
 
 
+def test_file_that_another_working_directory_does_not_have(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("text,label\ngood,1\nbad,0\n")
+    answer = command(tmp_path, "data=text", "data.train=reviews.csv", "hydra.job.chdir=true", "hydra.run.dir=run")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("data.train: expected an existing file")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("mode", ["cfg", "info"])
 def test_settings_of_a_sweep_are_not_shown(mode: str, command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, f"--{mode}", *(["job"] if mode == "cfg" else []), "-m", "seed=0,1")
