@@ -46,7 +46,7 @@ def test_case_and_blanks_do_not_tell_labels_apart(tmp_path: Path) -> None:
 
 def test_values_of_more_than_two_classes_are_told_with_their_counts(tmp_path: Path) -> None:
     path = labels_file(tmp_path, *["neutral"] * 5, *["positive"] * 3, "negative", "Negative")
-    remedy = r"Pick two of them: data\.labels=\[negative,positive\] data\.on_bad_row=skip\."
+    remedy = r"Pick two of them: 'data\.labels=\[negative,positive\]' data\.on_bad_row=skip\."
     for labels in ((), ("good", "bad")):
         with pytest.raises(UserError, match=r"3 labels: neutral \(5\), positive \(3\), negative \(2\)\. " + remedy):
             check_start((path,), Format(), labels, all_rows=True)

@@ -71,7 +71,7 @@ def test_interrupted_joblib_sweep_saves_every_job_and_says_how_to_go_on(cache: P
     wait_until_gone(pids)
     text = (tmp_path / "output").read_text()
     assert "Traceback" not in text
-    assert {"#0 Interrupted by SIGINT.", "#1 Interrupted by SIGINT."} <= set(text.splitlines())
+    assert {"#0 Interrupted by SIGINT.", "#1 Interrupted by SIGINT."} <= set(text.splitlines()), text
     assert any(line.startswith("#1 epoch  1/2000 ") for line in text.splitlines())
     (sweep,) = (tmp_path / "logs" / "multirun").iterdir()
     states = [json.loads(path.read_text()) for path in sorted(sweep.glob("*/status.json"))]
