@@ -34,6 +34,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     ("module", "arguments", "imported"),
     [
         ("imdb_lightning", [], "hydra"),
+        ("imdb_lightning", [], "hydra._internal.logging_config"),  # As Hydra makes a job ready.
         ("imdb_lightning", [*SMALL, "hydra.run.dir=run"], "torch"),
         ("imdb_lightning", [*SMALL, "hydra.run.dir=run"], "pytorch_lightning"),
         ("imdb_lightning.check", [], "omegaconf"),

@@ -69,7 +69,8 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
         if not isinstance(end.code, int):
             raise
         return end.code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # Between jobs; a job says that itself.
+        print("Interrupted by SIGINT.", file=sys.stderr)
         return 128 + signal.SIGINT
     if launcher == "joblib" and parsed.sweep is not None:
         states = [status.state for path in parsed.sweep.rglob(STATUS) if (status := read_status(path.parent))]
