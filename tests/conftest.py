@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,10 @@ import pytest
 from imdb_lightning.config.schema import Config
 from imdb_lightning.launch.command_line import read_command_line, register_schema
 from tests.support import CACHE, REAL, Command
+
+# A shell starts what it runs in the background with SIGINT ignored, and what is started from there inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
