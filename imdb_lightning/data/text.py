@@ -32,7 +32,7 @@ from imdb_lightning.data.formats import Format
 from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows, other_labels
 from imdb_lightning.data.readers import Row, find_files
 from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
-from imdb_lightning.data.tokens import DIGEST, Reviews, digest, tokenized
+from imdb_lightning.data.tokens import DIGEST, REVIEW, Reviews, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ def _read(
     bad: list[Row] = []
     form = Format.of(config)
     for key in (key for key in ("train", "validation", "test") if named[key]):
-        parts = []
+        parts = [np.zeros(0, REVIEW)]
         for chunk in tokenized(labelled_rows(named[key], form, labels, bad)):
             # From here on, starts count from the beginning of the file, not of the chunk.
             chunk.reviews["start"] += words.tell() // 4

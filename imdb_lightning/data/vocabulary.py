@@ -24,8 +24,8 @@ WordIndex = Mapping[str, int]
 # The tokenizer that made Keras's ids: ASCII lower case only, the apostrophe stays, words end at spaces alone. On
 # the 25,000 raw training reviews it gives back the ids of imdb.npz in all; splitting at any Unicode white space
 # (the next-line control is in 350 reviews) would do so in 24,645.
-_SEPARATORS = string.punctuation.replace("'", "") + "\t\n"
-_TABLE = str.maketrans(string.ascii_uppercase + _SEPARATORS, string.ascii_lowercase + " " * len(_SEPARATORS))
+SEPARATORS = string.punctuation.replace("'", "") + "\t\n"
+_TABLE = str.maketrans(string.ascii_uppercase + SEPARATORS, string.ascii_lowercase + " " * len(SEPARATORS))
 
 
 def tokenize(text: str) -> list[str]:

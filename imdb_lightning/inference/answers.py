@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -18,12 +18,14 @@ from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
+from imdb_lightning.data.parallel import map_in_order
 from imdb_lightning.data.readers import read_rows
 from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
 from imdb_lightning.runs.files import replacing
 
 _READ_BYTES = 1 << 20
 Review = tuple[int, str]  # Row from 1, and text.
+Scored = tuple[list[Review], list[float]]  # With probabilities of being positive.
 
 
 class Style(NamedTuple):
@@ -48,18 +50,24 @@ def answer(
     """
     torch.set_num_threads(1)
     run = load_run(folder)
+
+    def score(batch: list[Review]) -> Scored:
+        return batch, run.predict_proba(text for _, text in batch).tolist()
+
+    scored: Iterator[Scored]
     if text is not None:
-        batches = iter([list(enumerate(map(_repaired, text), start=1))])
+        scored = map(score, [list(enumerate(map(_repaired, text), start=1))])
     elif file == "-":
-        batches = _lines_as_they_come(sys.stdin.fileno())
+        scored = map(score, _lines_as_they_come(sys.stdin.fileno()))
     else:
         form = Format.of(run.config.data, options=True, **reading)
-        batches = _rows(Path(file).expanduser(), form._replace(label_column=None))
+        # Several threads read ahead, for which a stream that is answered line by line must not wait.
+        scored = map_in_order(score, _rows(Path(file).expanduser(), form._replace(label_column=None)))
     if output is None:
-        _write(run, batches, style, sys.stdout)
+        _write(run, scored, style, sys.stdout)
         return
     with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
-        _write(run, batches, style, stream)
+        _write(run, scored, style, stream)
 
 
 def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
@@ -96,27 +104,30 @@ def _decode(line: bytearray) -> str:
     return line.removesuffix(b"\r").decode(errors="replace")
 
 
-def _write(run: SavedRun, batches: Iterator[list[Review]], style: Style, output: TextIO) -> None:
+def _write(run: SavedRun, scored: Iterable[Scored], style: Style, output: TextIO) -> None:
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
     table = csv.DictWriter(output, columns, extrasaction="ignore", lineterminator="\n")
     console = Console(file=output, force_terminal=True, highlight=False)
-    first = next(batches, [])  # Read before anything is written, since the file may be refused.
+    remaining = iter(scored)
+    first = next(remaining, ([], []))  # Read before anything is written, since the file may be refused.
     if style.format == "csv":
         table.writeheader()
-    for batch in itertools.chain([first], batches):
+    for batch, probabilities in itertools.chain([first], remaining):
         if style.format == "color":
             for row, text in batch:
                 console.print(_colored(run, row, text, style.top))
         elif style.format == "csv":
-            records = _records(run, batch, style)
+            records = _records(run, batch, probabilities, style)
             table.writerows({name: _cell(value) for name, value in record.items()} for record in records)
         else:
-            output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _records(run, batch, style))
+            records = _records(run, batch, probabilities, style)
+            output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         output.flush()
 
 
-def _records(run: SavedRun, batch: Sequence[Review], style: Style) -> Iterator[dict[str, object]]:
-    probabilities = run.predict_proba(text for _, text in batch).tolist()
+def _records(
+    run: SavedRun, batch: list[Review], probabilities: list[float], style: Style
+) -> Iterator[dict[str, object]]:
     for (row, text), probability in zip(batch, probabilities, strict=True):
         record: dict[str, object] = {"row": row} if style.rows else {"text": text}
         record |= {"label": run.label(probability), "probability": probability}

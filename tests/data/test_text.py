@@ -75,12 +75,14 @@ def test_same_bags_from_all_formats_and_orders(tmp_path: Path) -> None:
 
 
 def test_bags_are_those_of_the_words_and_splits_are_stratified(tmp_path: Path) -> None:
-    rows = reviews(3000)  # More than one chunk: several processes.
+    rows = reviews(5000)  # More than one chunk: several threads.
     splits = load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows), num_words=15))
     parts = [bags_of(split) for split in (splits.train, splits.validation, splits.test)]
-    assert [sum(label for label, *_ in part) * 2 for part in parts] == [len(part) for part in parts] == [2300, 600, 100]
+    assert (
+        [sum(label for label, *_ in part) * 2 for part in parts] == [len(part) for part in parts] == [3900, 1000, 100]
+    )
     # Each review has a number for a word of its own: the vocabulary knows those of training.
-    assert sum(word.isdigit() for word in splits.word_index) == 2300
+    assert sum(word.isdigit() for word in splits.word_index) == 3900
     found = Counter(bag for part in parts for bag in part)
     assert found == Counter(expected_bag(text, label, splits.word_index, 15) for text, label in rows)
 
@@ -207,8 +209,8 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
     assert load_text(tmp_path, source(path)).sha256 != before
 
 
-def test_chunks_of_processes_are_those_of_one() -> None:
-    rows = reviews(5000)
+def test_chunks_of_threads_are_those_of_one() -> None:
+    rows = reviews(9000)
     chunks = list(tokenized(iter(rows)))
     whole = tokenize_chunk(rows)
     assert len(chunks) == 3
@@ -220,7 +222,7 @@ def test_chunks_of_processes_are_those_of_one() -> None:
 
 def test_reader_that_fails_fails_loudly() -> None:
     def rows():
-        yield from reviews(5000)
+        yield from reviews(9000)
         raise UserError("file", "rows", "none", "Mend it.")
 
     with pytest.raises(UserError, match="file: expected rows"):
@@ -229,5 +231,5 @@ def test_reader_that_fails_fails_loudly() -> None:
 
 def test_chunks_can_be_given_up_before_the_last() -> None:
     chunks = tokenized(itertools.repeat(("a film", 1)))
-    assert len(next(chunks).reviews) == 2048
+    assert len(next(chunks).reviews) == 4096
     chunks.close()
