@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from imdb_lightning.model.multi_hot import MultiHotLinear, _transpose_on_gpu, transpose
 from tests.oracle import bags_of
@@ -54,6 +55,22 @@ def test_forward_and_gradient_equal_dense_algebra(case: str, dtype: torch.dtype)
     np.testing.assert_allclose(output.detach(), dense @ weight + layer.bias.detach().double().numpy(), atol=2e-6)
     np.testing.assert_allclose(layer.weight.grad, dense.T @ gradient, atol=5e-6)
     np.testing.assert_allclose(layer.bias.grad, gradient.sum(0), atol=5e-6)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("case", [*CASES, "a large batch"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_gradient_by_scipy_has_the_bits_of_the_gather(case: str, dtype: torch.dtype) -> None:
+    pytest.importorskip("scipy", reason="needs the extra fast")
+    rows, words, units, density = CASES.get(case, (3000, 500, 16, 0.2))
+    ids, offsets = tensors(make_dense(rows, words, density), dtype)
+    layer = MultiHotLinear(words, units)
+    upstream = torch.randn(units, rows).T  # Not contiguous.
+    layer(ids, offsets).backward(upstream)
+    bags, starts = transpose(ids, offsets, words)
+    expected = F.embedding_bag(bags, upstream.contiguous(), starts, mode="sum", include_last_offset=True)
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.numpy().tobytes() == expected.numpy().tobytes()
 
 
 def test_gradient_passes_gradcheck_in_double() -> None:
