@@ -76,6 +76,9 @@ def test_batches_hold_the_chosen_rows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(multi_hot(*bags.span(4, 9), 100), dense[4:9])
     np.testing.assert_array_equal(multi_hot(*bags.part(10, 30).take(np.array([3, 0])), 100), dense[[13, 10]])
     assert multi_hot(*bags.take(np.array([], int)), 100).shape == (0, 100)
+    # More than are copied at once, and many of them empty.
+    many = np.random.default_rng(1).choice([0, 0, 0, 7, 29], 1200)
+    np.testing.assert_array_equal(multi_hot(*bags.take(many), 100), dense[many])
 
 
 def test_open_maps_share_memory_with_parts(tmp_path: Path) -> None:
