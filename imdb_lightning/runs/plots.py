@@ -24,6 +24,8 @@ from imdb_lightning.runs.records import Epoch
 
 QUANTITIES = ("loss", "accuracy")
 SIZE = (6.4, 4.2)
+# Inches around the axes. A layout that looks for them itself draws each figure twice.
+LEFT, RIGHT, BOTTOM, TOP = 0.85, 0.2, 0.55, 0.4
 DOTS_PER_INCH = 120
 # Told apart also by people who confuse red and green, and dark enough for a white page.
 COLORS = ("#1f6fb4", "#d1600b", "#2b8a3e", "#8a3ffc", "#b3261e", "#00818a", "#8d6e00", "#6b6b6b")
@@ -33,6 +35,8 @@ BINS = 10
 _EACH = 3
 # Of curves that are not told apart.
 _FAINT = 0.4
+# Characters of a class's name that fit beside a cell.
+_NAME = 20
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -79,7 +83,9 @@ def plot_comparison(sections: Mapping[str, Sequence[Curves]]) -> Figure:
     """
     panels = 1 + max(len({group.loss for group in groups}) for groups in sections.values())
     heights = [SIZE[1] + 0.5 + 0.25 * len(groups[: len(COLORS)]) for groups in sections.values()]
-    figure = _figure(max(2 * SIZE[0], 4.8 * panels), sum(heights))
+    size = (max(2 * SIZE[0], 4.8 * panels), sum(heights))
+    # Here it is worth it: legends are of any size, and there is one such figure in a sweep.
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)
     for row, (data, groups) in zip(rows[:, 0], sections.items(), strict=True):
         row.suptitle(data)
@@ -108,13 +114,15 @@ def plot_confusion(counts: NDArray[np.int64], title: str, classes: Sequence[str]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(5.2, 4.4)
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (true, predicted), share in np.ndenumerate(shares):
         text = f"{counts[true, predicted]:,}\n{share:.1%}"
         axes.text(predicted, true, text, ha="center", va="center", color="white" if share > 0.5 else "black")
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=classes, yticklabels=classes)
+    names = [textwrap.shorten(name, _NAME, placeholder="...") for name in classes]
+    axes.set_xticks([0, 1], names)
+    # Upright, they take the same room whatever their length.
+    axes.set_yticks([0, 1], names, rotation=90, va="center")
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.colorbar(image, ax=axes, label="share of the true class")
     return figure
 
 
@@ -191,4 +199,6 @@ def _square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
 
 
 def _figure(width: float = SIZE[0], height: float = SIZE[1]) -> Figure:
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+    figure.subplots_adjust(LEFT / width, BOTTOM / height, 1 - RIGHT / width, 1 - TOP / height)
+    return figure
