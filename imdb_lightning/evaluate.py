@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from imdb_lightning.config.errors import command
+from imdb_lightning.config.imports import large_imports
 
 
 @command()
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
-    from imdb_lightning.inference.evaluation import evaluate
+    with large_imports():
+        from imdb_lightning.inference.evaluation import evaluate
 
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.evaluate", description=__doc__.partition(": ")[2])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")

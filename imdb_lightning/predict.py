@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from imdb_lightning.config.errors import command
+from imdb_lightning.config.imports import large_imports
 
 
 @command()
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument("--explain", action="store_true", help="add each word's share in the logit")
     parser.add_argument("--top", type=int, default=10, help="words to show on a terminal (default: 10)")
     arguments = parser.parse_args()
-    from imdb_lightning.inference.answers import Style, answer
+    with large_imports():
+        from imdb_lightning.inference.answers import Style, answer
 
     # Colors are for people; what goes into a file or to another program stays CSV.
     colored = arguments.explain and arguments.output is None and sys.stdout.isatty()

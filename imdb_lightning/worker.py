@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
+from imdb_lightning.config.imports import large_imports
 from imdb_lightning.launch.ranks import join_group, join_ranks, relay_refusal
 from imdb_lightning.runs.records import CONFIG
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
@@ -23,9 +24,10 @@ def main() -> None:
     with suppress(Interrupted), SignalWatch():
         join_ranks()
         # Takes seconds, in which signals may come.
-        from torch.distributed.elastic.multiprocessing.errors import record
+        with large_imports():
+            from torch.distributed.elastic.multiprocessing.errors import record
 
-        from imdb_lightning.training import experiment
+            from imdb_lightning.training import experiment
 
         def run() -> None:
             try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.data.sources import check_reviews
 from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
@@ -85,7 +86,8 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
         if devices * trainer.num_nodes > 1:
             return run_ranks(config, folder, devices)
         # Lightning and torch take seconds to import; help and refusals do without them.
-        from imdb_lightning.training import experiment
+        with large_imports():
+            from imdb_lightning.training import experiment
 
         with claimed_gpu(_count_gpus()) if trainer.accelerator == "gpu" else nullcontext(0) as gpu:
             return experiment.run(config, folder, started=started, gpu=gpu)
