@@ -123,20 +123,25 @@ class BagsWriter:
 
     def append(self, ids: Ids, lengths: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> None:
         """Adds reviews: ids int32 `[N]` with repetitions, lengths `[R]`, labels `[R]` of 0 and 1."""
-        # An id or label out of range would move words into other reviews, and train on, without a word.
         assert len(lengths) == len(labels), "a label for each review"
         assert len(ids) == lengths.sum(), "the reviews' lengths add up"
+        # Before they are part of keys, in which one out of range would move words into other reviews.
         assert not len(ids) or (ids.min() >= 0 and ids.max() < self._num_words), "ids are columns"
-        assert not len(labels) or (labels.min() >= 0 and labels.max() <= 1), "labels are 0 or 1"
         stops = np.cumsum(lengths)
         first = 0
         while first < len(lengths):
             begin = stops[first] - lengths[first]
             last = max(first + 1, int(np.searchsorted(stops, begin + CHUNK_IDS, side="right")))
             kept, counts = distinct(ids[begin : stops[last - 1]], lengths[first:last], self._num_words)
-            kept.tofile(self._file)
-            self._counts.append(counts)
+            self.append_bags(kept, counts, labels[first:last])
             first = last
+
+    def append_bags(self, ids: Ids, counts: NDArray[np.int64], labels: NDArray[np.integer[Any]]) -> None:
+        """Adds what `distinct` gives, and labels `[R]` of 0 and 1."""
+        # One out of range would train on, without a word.
+        assert not len(labels) or (labels.min() >= 0 and labels.max() <= 1), "labels are 0 or 1"
+        ids.tofile(self._file)
+        self._counts.append(counts)
         self._labels.append(labels.astype(np.uint8))
 
     def __enter__(self) -> "BagsWriter":

@@ -9,7 +9,7 @@ import pytest
 
 from imdb_lightning.config.data import SyntheticDataConfig
 from imdb_lightning.data.splits import Splits
-from imdb_lightning.data.synthetic import generate, load_synthetic
+from imdb_lightning.data.synthetic import EXPONENT, LEANING, SHIFT, WORDS, generate, load_synthetic
 
 
 def load(cache: Path, **settings: int) -> Splits:
@@ -41,6 +41,22 @@ def test_words_follow_zipf_and_lengths_the_real_reviews() -> None:
     ranks = np.arange(1, len(frequency) + 1)
     slope = np.polyfit(np.log(ranks[50:]), np.log(frequency[50:] + 1), 1)[0]
     assert slope == pytest.approx(-1.2, abs=0.1)
+
+
+def test_words_are_those_of_a_search_in_the_cumulated_shares() -> None:
+    """The same draws, and for each word a binary search over all words, without a table."""
+    ids, lengths, labels = generate(700, WORDS + 4, 3, (1, 2))
+    rng = np.random.default_rng([3, 1, 2])
+    assert (rng.integers(0, 2, 700, dtype=np.uint8) == labels).all()
+    rng.random(700)
+    positions = rng.random(lengths.sum() - 700)
+    leaning = np.random.default_rng(3).normal(0.0, LEANING, WORDS)
+    words = np.delete(ids, np.cumsum(lengths) - lengths)
+    for label, sign in ((0, -1), (1, 1)):
+        share = (np.arange(1, WORDS + 1) + SHIFT) ** -EXPONENT * np.exp(sign * leaning)
+        expected = np.searchsorted(np.cumsum(share) / np.cumsum(share)[-1], positions) + 4
+        own = np.repeat(labels, lengths - 1) == label
+        np.testing.assert_array_equal(words[own], expected[own])
 
 
 def test_mean_bag_is_as_large_as_a_real_one(tmp_path: Path) -> None:
