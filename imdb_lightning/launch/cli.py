@@ -58,6 +58,10 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
         from imdb_lightning.launch import submitit_launcher  # Needs its plug-in.
 
         submitit_launcher.register()
+    elif launcher == "local":
+        from imdb_lightning.launch import local_launcher
+
+        local_launcher.register()
     elif launcher == "ray":
         clusters.lock_ray(parsed.launcher)
     elif launcher == "joblib":
@@ -93,7 +97,7 @@ def job(settings: DictConfig) -> None:
     launcher, number = composed.runtime.choices["hydra/launcher"], ""
     if _stopping:
         return
-    if launcher in ("joblib", "ray"):  # Jobs at once, on one terminal.
+    if launcher in ("joblib", "local", "ray"):  # Jobs at once, on one terminal.
         os.environ[JOB], number = str(composed.job.num), f"#{composed.job.num} "
     try:
         config = parse(settings)

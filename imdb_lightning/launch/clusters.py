@@ -49,6 +49,8 @@ def sweep_checks(launcher: Launcher, configs: list[Config], folder: Path | None)
     settings = launcher.settings
     if folder is not None and launcher.name == "ray":
         return {"GPUs": lambda: _check_ray_gpus(settings, configs)}
+    if folder is not None and launcher.name == "local":
+        return {"jobs at once": lambda: _check_jobs(settings)}
     if folder is None or launcher.name != "slurm":
         return {}
     # sbatch before those that call Slurm: without it, they would be refused for the wrong reason.
@@ -66,6 +68,15 @@ def _check_ray_gpus(settings: dict[str, Any], configs: list[Config]) -> None:
     if allowed < needed:
         remedy = "Ray gives a job no GPU that it did not ask for."
         raise UserError("hydra.launcher.ray.remote.num_gpus", f"at least {needed}, as trainer.devices", allowed, remedy)
+
+
+def _check_jobs(settings: dict[str, Any]) -> None:
+    jobs = settings["n_jobs"]
+    if jobs is not None and (type(jobs) is not int or jobs < 1):
+        accepted = "a whole number, at least 1, or null for as many as this machine has cores or GPUs for"
+        raise UserError("hydra.launcher.n_jobs", accepted, repr(jobs), "Try hydra.launcher.n_jobs=2.")
+    if not hasattr(os, "fork"):
+        raise UserError("hydra/launcher=local", "a system with fork", os.name, "Use hydra/launcher=joblib.")
 
 
 def _check_requeue(settings: dict[str, Any]) -> None:

@@ -72,13 +72,13 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
 
 def _prepare_torchrun(parent: int) -> None:
     """Runs in the child before torchrun does: Slurm signals every process of a job, and torchrun is to outlive that."""
-    _end_with_parent(parent)
+    end_with_parent(parent)
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
+def end_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when its parent dies, however it dies. Linux only; elsewhere nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of <sys/prctl.h>.
         if os.getppid() != parent:  # It died before it could be watched.
@@ -171,7 +171,7 @@ def join_ranks() -> None:
     """
     if _SCRATCH in os.environ:
         scratch = Path(os.environ[_SCRATCH])
-        _end_with_parent(int((scratch / _TORCHRUN).read_text()))
+        end_with_parent(int((scratch / _TORCHRUN).read_text()))
         (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
 
 

@@ -34,7 +34,7 @@ def check_run(config: Config, launcher: Launcher) -> None:
         return  # This machine's tasks and devices say nothing about the one on which the job will run.
     _check_machines(trainer)
     if trainer.accelerator == "gpu":
-        available = _count_gpus()
+        available = count_gpus()
         if not available:
             accepted, remedy = "cpu, as this machine has no CUDA device", "Use trainer=cpu."
             raise UserError("trainer.accelerator", accepted, "'gpu'", remedy)
@@ -82,14 +82,14 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
     new = not folder.exists() or not any(folder.iterdir())
     trainer = config.trainer
     try:
-        devices = trainer.devices if trainer.devices > 0 else _count_gpus()
+        devices = trainer.devices if trainer.devices > 0 else count_gpus()
         if devices * trainer.num_nodes > 1:
             return run_ranks(config, folder, devices)
         # Lightning and torch take seconds to import; help and refusals do without them.
         with large_imports():
             from imdb_lightning.training import experiment
 
-        with claimed_gpu(_count_gpus()) if trainer.accelerator == "gpu" else nullcontext(0) as gpu:
+        with claimed_gpu(count_gpus()) if trainer.accelerator == "gpu" else nullcontext(0) as gpu:
             return experiment.run(config, folder, started=started, gpu=gpu)
     except UserError:
         if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
@@ -121,7 +121,8 @@ def claimed_gpu(available: int) -> Iterator[int]:
         yield number
 
 
-def _count_gpus() -> int:
+def count_gpus() -> int:
+    """The CUDA devices of this machine."""
     import torch  # Takes seconds, and only GPUs need it.
 
     return torch.cuda.device_count()

@@ -32,13 +32,15 @@ def results(sweep: Path) -> list[dict]:
     ("launcher", "settings"),
     [
         pytest.param("joblib", ["hydra.launcher.n_jobs=2"]),
+        pytest.param("local", ["hydra.launcher.n_jobs=2"]),
         pytest.param("ray", ["hydra.launcher.ray.init.num_cpus=4"], marks=pytest.mark.ray),
     ],
 )
 def test_sweep_runs_each_distributed_job_once(
     launcher: str, settings: list[str], command: Command, tmp_path: Path
 ) -> None:
-    pytest.importorskip(launcher)
+    if launcher != "local":
+        pytest.importorskip(launcher)
     arguments = ["-m", f"hydra/launcher={launcher}", *settings, *SWEEP]
     answer = command(tmp_path, *arguments, "seed=0,1,2", "hydra.sweep.dir=sweep")
     assert answer.returncode == 0, answer.stderr
@@ -52,11 +54,13 @@ def test_sweep_runs_each_distributed_job_once(
     assert theirs.read_bytes() == ours.read_bytes()
 
 
-def test_interrupted_joblib_sweep_saves_every_job_and_says_how_to_go_on(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["joblib", "local"])
+def test_interrupted_sweep_saves_every_job_and_says_how_to_go_on(launcher: str, cache: Path, tmp_path: Path) -> None:
     """Ctrl-C reaches all processes at once: two jobs train, and two wait for them."""
-    pytest.importorskip("joblib")
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    arguments = [*launcher, *SWEEP[:-2], "callbacks=none", "trainer.max_epochs=2000", "seed=0,1,2,3"]
+    if launcher != "local":
+        pytest.importorskip(launcher)
+    settings = [f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2"]
+    arguments = [*settings, *SWEEP[:-2], "callbacks=none", "trainer.max_epochs=2000", "seed=0,1,2,3"]
     started = [sys.executable, "-m", "imdb_lightning", *arguments, "-m"]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
@@ -79,6 +83,39 @@ def test_interrupted_joblib_sweep_saves_every_job_and_says_how_to_go_on(cache: P
     heading, again = text.splitlines()[-2:]
     assert heading == "This goes on:"
     assert shlex.split(again) == [*started[:-1], f"hydra.sweep.dir={sweep.relative_to(tmp_path)}", "-m"]
+
+
+def test_local_sweep_names_a_killed_job_and_finishes_it_later(cache: Path, command: Command, tmp_path: Path) -> None:
+    settings = [*SWEEP[:-2], "callbacks=none", "trainer.max_epochs=300"]
+    arguments = [
+        "-m",
+        "hydra/launcher=local",
+        "hydra.launcher.n_jobs=2",
+        *settings,
+        "seed=0,1,2",
+        "hydra.sweep.dir=sweep",
+    ]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imdb_lightning", *arguments],
+            cwd=tmp_path, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output,
+        )  # fmt: skip
+    doomed = tmp_path / "sweep" / "0_shallow_relu_bce_seed=0"
+    while not (doomed / "history.csv").exists():
+        assert process.poll() is None, (tmp_path / "output").read_text()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert process.wait(timeout=200) == 1
+    text = " ".join((tmp_path / "output").read_text().split())
+    assert "0_shallow_relu_bce_seed=0: failed. Its process ended with status -9." in text
+    assert [result["seed"] for result in results(tmp_path / "sweep")] == [1, 2]
+    again = command(tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "#0 epoch   1/300" not in again.stderr
+    alone = command(tmp_path, *settings, "seed=0", "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    for name in ("predictions.csv", "model.safetensors"):
+        assert (doomed / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
 OWNER = """
@@ -128,6 +165,17 @@ def test_launcher_without_a_sweep(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, *SWEEP, "hydra/launcher=joblib")
     assert answer.returncode == 2
     assert answer.stderr.startswith("hydra/launcher=joblib: expected a sweep")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "2.5", "many"])
+def test_local_sweep_of_no_jobs_at_once(jobs: str, command: Command, tmp_path: Path) -> None:
+    arguments = ["-m", "hydra/launcher=local", f"hydra.launcher.n_jobs={jobs}", *SWEEP]
+    answer = command(tmp_path, *arguments)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("hydra.launcher.n_jobs: expected a whole number, at least 1, or null")
+    assert list(tmp_path.iterdir()) == []
+    checked = command(tmp_path, *arguments, module="imdb_lightning.check")
+    assert (checked.returncode, "wrong  jobs at once" in checked.stdout) == (2, True)
 
 
 def test_slurm_without_sbatch(command: Command, tmp_path: Path) -> None:
