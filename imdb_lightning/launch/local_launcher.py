@@ -56,17 +56,18 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        jobs = [self._job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)]
-        slots = self.n_jobs or max(1, min(_places(job.trainer) for job in jobs))
-        log.info("%d jobs, up to %d at once", len(jobs), slots)
+        # Each is composed while those before it run.
+        jobs = (self._job(number, overrides) for number, overrides in enumerate(job_overrides, initial_job_idx))
         with large_imports():
             import imdb_lightning.training.experiment  # noqa: F401
         before: dict[int, Any] = {signum: signal.signal(signum, self._pass_on) for signum in SIGNALS}
-        waiting, status = list(zip(jobs, job_overrides, strict=True)), 0
+        job, status = next(jobs, None), 0
         try:
-            while self._running or (waiting and not (self._received or status)):
-                while waiting and len(self._running) < slots and not (self._received or status):
-                    self._start(*waiting.pop(0), before)
+            while self._running or (job is not None and not (self._received or status)):
+                if job is not None and not (self._received or status) and self._has_place(job):
+                    self._start(job, before)
+                    job = next(jobs, None)
+                    continue
                 for sentinel in wait(self._running):
                     process, folder = self._running.pop(sentinel)  # type: ignore[arg-type]
                     process.join()
@@ -80,7 +81,12 @@ class LocalLauncher(Launcher):
         if self._received or status:
             sys.exit(128 + self._received if self._received else status)
         # What a job reached is in its folder.
-        return [JobReturn(_return_value=None, status=JobStatus.COMPLETED, cfg=OmegaConf.create()) for _ in jobs]
+        return [
+            JobReturn(_return_value=None, status=JobStatus.COMPLETED, cfg=OmegaConf.create()) for _ in job_overrides
+        ]
+
+    def _has_place(self, job: DictConfig) -> bool:
+        return len(self._running) < (self.n_jobs or max(1, _places(job.trainer)))
 
     def _job(self, number: int, overrides: Sequence[str]) -> DictConfig:
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
@@ -88,8 +94,8 @@ class LocalLauncher(Launcher):
             config.hydra.job.id = config.hydra.job.num = number
         return config
 
-    def _start(self, job: DictConfig, overrides: Sequence[str], handlers: dict[int, Any]) -> None:
-        log.info("\t#%d : %s", job.hydra.job.num, " ".join(filter_overrides(overrides)))
+    def _start(self, job: DictConfig, handlers: dict[int, Any]) -> None:
+        log.info("\t#%d : %s", job.hydra.job.num, " ".join(filter_overrides(job.hydra.overrides.task)))
         sys.stdout.flush()
         context = multiprocessing.get_context("fork")
         process = context.Process(target=self._run, args=(job, handlers))
