@@ -24,7 +24,7 @@ test-cluster: $(CLUSTERS)
 	$(BIN)/pytest -m "(distributed or ray) and not (gpu or slurm)" -n 2 --dist worksteal
 	$(BIN)/pytest -m "slurm"
 
-# Beside the environment: in it, SciPy would cost each command of the other tests 0.9 s.
+# Beside the environment: in it, SciPy would cost each command of the other tests 0.6 s.
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target .venv/fast scipy
 	PYTHONPATH=$(CURDIR)/.venv/fast $(BIN)/pytest -m fast

@@ -14,6 +14,11 @@ Result = TypeVar("Result")
 _AHEAD = 2
 
 
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Does work that holds no lock of Python's for each item, by as many threads as there are CPUs.
 
@@ -23,7 +28,7 @@ def map_in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         >>> list(map_in_order(abs, [-1, 2, -3]))
         [1, 2, 3]
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = count_cores()
     with ThreadPoolExecutor(threads) as pool:
         started = (pool.submit(work, item) for item in items)
         running = deque(itertools.islice(started, _AHEAD * threads))

@@ -1,4 +1,4 @@
-"""A user's own labelled reviews: read once, tokenized by several processes, kept as bags.
+"""A user's own labelled reviews: read once, tokenized by several threads, kept as bags.
 
 The words of all reviews go to a file as numbers of words seen so far; once all are read, the splits are drawn, the
 vocabulary is learnt from the training reviews, and the bags are written from that file. So memory holds the distinct

@@ -19,7 +19,7 @@ REVIEW = np.dtype([("start", "<i8"), ("length", "<i8"), ("label", "u1"), ("diges
 Reviews = NDArray[np.void]
 Labelled = tuple[str, int]
 
-# Reviews that go to a thread at once: 3 MB of text of ordinary length.
+# Reviews that go to a thread at once: 5 MB of text of ordinary length.
 _CHUNK = 4096
 
 

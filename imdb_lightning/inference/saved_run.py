@@ -37,7 +37,7 @@ START, RARE = "<start>", "<rare words>"
 # Batches are padded to a multiple of this: of 8, 16 and 64 the one with which 6,000 reviews got the same bits in
 # batches of 1, 7, 64, 1000, 2048 and 6000.
 _ROW_MULTIPLE = 64
-# Reviews scored at once: 40 MB of ids for long ones, and the fastest of 256, 1024 and 4096.
+# Reviews scored at once: 80 MB of ids for long ones, and the fastest of 1024, 2048 and 4096.
 SCORING_BATCH = 2048
 # Texts from which on Arrow tokenizes faster: for each batch it makes a table of all words.
 _MANY = 256

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.schema import TrainerConfig
+from imdb_lightning.data.parallel import count_cores
 from imdb_lightning.launch.ranks import end_with_parent
 from imdb_lightning.launch.run import count_gpus
 from imdb_lightning.runs.lifecycle import record_lost
@@ -130,5 +131,4 @@ def _places(trainer: TrainerConfig) -> int:
     """How many jobs with these settings this machine has cores or GPUs for."""
     if trainer.accelerator == "gpu":  # A job of one takes any that is free, one of several the first ones.
         return count_gpus() if trainer.devices == 1 else 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores // (trainer.devices * trainer.threads)
+    return count_cores() // (trainer.devices * trainer.threads)
