@@ -33,7 +33,8 @@ def test_what_a_second_job_leaves_is_collected() -> None:
     cycle.append(cycle)
     with large_imports():
         pass
-    assert gc.get_freeze_count() == frozen
+    # What was frozen and is freed since then is no longer counted.
+    assert 0 < gc.get_freeze_count() <= frozen
     del cycle
     assert gc.collect() >= 1
 
