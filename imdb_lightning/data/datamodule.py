@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, TextDataConfig
 from imdb_lightning.data.bags import Bags
+from imdb_lightning.data.device_bags import DeviceBags, fits
 from imdb_lightning.data.sampling import BatchLoader, EpochOrder, find_class_weights
 from imdb_lightning.data.sources import load_reviews
 from imdb_lightning.data.splits import Splits
@@ -54,8 +56,10 @@ class ReviewDataModule(pl.LightningDataModule):
         # Without a trainer, as when a user looks at batches, there is one process.
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         weights = find_class_weights(self.config.class_weights, self.splits.train.labels)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        on_device = DeviceBags(bags, device) if self.config.layout == "sparse" and fits(bags, device) else None
         return BatchLoader(
-            bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size, weights
+            bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size, weights, on_device
         )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imdb_lightning.data.bags import Bags, multi_hot
+from imdb_lightning.data.device_bags import DeviceBags
 
 
 class EpochOrder:
@@ -51,7 +52,7 @@ class Batch(NamedTuple):
 
 @dataclass(eq=False)
 class BatchLoader:
-    """This process's parts of an epoch's batches, as `Batch` tuples of CPU tensors."""
+    """This process's parts of an epoch's batches, as `Batch` tuples; on the CPU, or where `device_bags` are."""
 
     bags: Bags
     batch_size: int  # Reviews in a global batch; the last one is what is left.
@@ -61,6 +62,7 @@ class BatchLoader:
     rank: int = 0  # Which of the `world_size` parts of each batch is this process's.
     world_size: int = 1
     class_weights: tuple[float, float] | None = None  # Of the losses of negative and of positive reviews.
+    device_bags: DeviceBags | None = None  # The same bags on a device, to make sparse batches there.
     # Lightning looks for this on any loader with a sampler; None is what a DataLoader of whole batches has.
     batch_sampler = None
     # Batches of this epoch that were yielded, and those that the next iteration leaves out.
@@ -80,28 +82,42 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         order = None if self.sampler is None else self.sampler.permutation()
         self._yielded, self._skip = self._skip, 0
-        for begin in range(self._yielded * self.batch_size, len(self.bags), self.batch_size):
-            size = min(self.batch_size, len(self.bags) - begin)
-            # Parts differ by at most one review; in a batch smaller than the number of processes, some are empty.
-            start = begin + size * self.rank // self.world_size
-            stop = begin + size * (self.rank + 1) // self.world_size
-            rows = slice(start, stop) if order is None else order[start:stop]
-            # Neighbouring rows share memory with the bags; rows of a permutation are copied.
-            ids, offsets = self.bags.span(start, stop) if isinstance(rows, slice) else self.bags.take(rows)
-            labels = self.bags.labels[rows]
+        wholes = [
+            slice(begin, min(begin + self.batch_size, len(self.bags)))
+            for begin in range(self._yielded * self.batch_size, len(self.bags), self.batch_size)
+        ]
+        parts = [self._part(whole) for whole in wholes]
+        contents = self._on_cpu(order, parts) if self.device_bags is None else self.device_bags.batches(order, parts)
+        for whole, (inputs, offsets, labels) in zip(wholes, contents, strict=True):
             # Counted before the batch is used: a run resumed from a checkpoint after its step must not see it again.
             self._yielded += 1
-            target, weight, weights = torch.from_numpy(labels.astype(np.float32)), float(size), None
+            weight, weights = float(whole.stop - whole.start), None
             if self.class_weights is not None:
                 # The weight of all parts together: means over parts would depend on how the batch was cut.
-                whole = self.bags.labels[slice(begin, begin + size) if order is None else order[begin : begin + size]]
-                weight = float(np.take(self.class_weights, whole).sum())
-                weights = torch.from_numpy(np.take(self.class_weights, labels).astype(np.float32))
-            scale = torch.tensor(self.world_size / weight)
+                classes = self.bags.labels[whole if order is None else order[whole]]
+                weight = float(np.take(self.class_weights, classes).sum())
+                negative, positive = self.class_weights
+                weights = torch.where(labels > 0, positive, negative)
+            scale = torch.full((), self.world_size / weight, device=labels.device)
+            yield Batch(labels.float(), scale, inputs, offsets, weights)
+
+    def _part(self, whole: slice) -> slice:
+        # Parts differ by at most one review; in a batch smaller than the number of processes, some are empty.
+        size = whole.stop - whole.start
+        start = whole.start + size * self.rank // self.world_size
+        return slice(start, whole.start + size * (self.rank + 1) // self.world_size)
+
+    def _on_cpu(
+        self, order: NDArray[np.int64] | None, parts: list[slice]
+    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        for part in parts:
+            # Neighbouring rows share memory with the bags; rows of a permutation are copied.
+            ids, offsets = self.bags.span(part.start, part.stop) if order is None else self.bags.take(order[part])
+            labels = torch.from_numpy(self.bags.labels[part if order is None else order[part]])
             if self.layout == "dense":
-                yield Batch(target, scale, torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None, weights)
+                yield torch.from_numpy(multi_hot(ids, offsets, self.num_words)), None, labels
             else:
-                yield Batch(target, scale, torch.from_numpy(ids), torch.from_numpy(offsets), weights)
+                yield torch.from_numpy(ids), torch.from_numpy(offsets), labels
 
 
 def find_class_weights(wanted: str | Sequence[float] | None, labels: NDArray[np.uint8]) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from imdb_lightning.data import device_bags
 from imdb_lightning.data.bags import Bags, BagsWriter, multi_hot, open_bags
 from imdb_lightning.data.sampling import Batch, BatchLoader, EpochOrder
 
@@ -93,3 +94,27 @@ def test_dense_layout_holds_the_same_rows(bags: Bags) -> None:
     for sparse, dense in zip(*loaders, strict=True):
         np.testing.assert_array_equal(dense[2], multi_hot(sparse[2].numpy(), sparse[3].numpy(), WORDS))
         assert torch.equal(dense[0], sparse[0])
+
+
+# What a GPU does runs on any device.
+@pytest.mark.parametrize("at_once", [2, 25, 4_000_000])
+@pytest.mark.parametrize("given", [0, 2, 5])
+@pytest.mark.parametrize("world_size", [1, 3, 12])
+@pytest.mark.parametrize("order", [None, EpochOrder(ROWS - 6, seed=5)])
+@pytest.mark.parametrize("class_weights", [None, (0.5, 3.0)])
+def test_a_device_makes_the_same_batches(
+    bags: Bags, monkeypatch: pytest.MonkeyPatch, at_once: int, given: int, world_size: int, order: EpochOrder | None,
+    class_weights: tuple[float, float] | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(device_bags, "_IDS_AT_ONCE", at_once)
+    part = bags.part(4, ROWS - 2)
+    copy = device_bags.DeviceBags(part, torch.device("cpu"))
+    for rank in range(world_size):
+        settings = (part, 10, WORDS, "sparse", order, rank, world_size, class_weights)
+        loaders = BatchLoader(*settings), BatchLoader(*settings, copy)
+        for loader in loaders:
+            loader.load_state_dict({"given": given})
+        for expected, found in zip(*loaders, strict=True):
+            for one, other in zip(expected, found, strict=True):
+                assert (one is None) == (other is None)
+                assert one is None or (one.dtype == other.dtype and torch.equal(one, other))
