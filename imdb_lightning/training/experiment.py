@@ -64,7 +64,12 @@ def run(
     if finished is not None:
         return finished
     history = History(folder)
-    with SignalWatch() as signals, open_run(config, folder, epochs=lambda: len(history.epochs)):
+    with (
+        SignalWatch() as signals,
+        open_run(config, folder, epochs=lambda: len(history.epochs)),
+        # Else a GPU's backward pass is handed to another thread and back at each step: a fifth of an epoch.
+        torch.autograd.set_multithreading_enabled(False),
+    ):
         # Bits may differ between numbers of threads: never left to what the machine has.
         torch.set_num_threads(config.trainer.threads)
         pl.seed_everything(config.seed, verbose=False)
