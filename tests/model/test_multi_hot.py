@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -165,8 +166,7 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
     layer = MultiHotLinear(1000, 16)
     results = []
     for device in ("cpu", "cuda"):
-        moved = layer.to(device)
-        moved.zero_grad()
+        moved = deepcopy(layer).to(device)  # Moving the layer itself would take the first one's gradient along.
         output = moved(*(tensor.to(device) for tensor in tensors(dense)))
         output.square().sum().backward()
         results.append((output.detach().cpu(), moved.weight.grad.cpu()))
