@@ -32,12 +32,13 @@ WORK: dict[str, tuple[int, list[str]]] = {
 }
 
 
-def run(settings: list[str], scipy: str) -> tuple[list[float], float]:
+def run(settings: list[str], scipy: str = "") -> tuple[list[float], float]:
     """Seconds of each epoch but the first one, and of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "imdb_lightning", "callbacks=none", *settings, f"hydra.run.dir={folder}/run"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [scipy, os.environ.get("PYTHONPATH")]))}
         begin = time.perf_counter()
-        subprocess.run(command, env=os.environ | {"PYTHONPATH": scipy}, capture_output=True, check=True)
+        subprocess.run(command, env=environment, capture_output=True, check=True)
         seconds = time.perf_counter() - begin
         rows = csv.DictReader((Path(folder) / "run" / "history.csv").read_text().splitlines())
         return [float(row["seconds"]) for row in rows][1:], seconds
@@ -55,7 +56,7 @@ def main() -> None:
     os.environ["IMDB_NPZ"] = str(arguments.npz.absolute())
     print("| without SciPy / with it | epoch s | reviews/s | whole command s |\n|---|---:|---:|---:|")
     for name, (reviews, settings) in WORK.items():
-        run(settings, "")  # Prepares the reviews.
+        run(settings)  # Prepares the reviews.
         epochs: tuple[list[float], list[float]] = ([], [])
         commands: tuple[list[float], list[float]] = ([], [])
         for _ in range(arguments.runs):
