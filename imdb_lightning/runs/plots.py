@@ -42,7 +42,8 @@ _NAME = 20
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    # A tenth larger than pressed as far as it goes, in a third of the time.
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
     write_file(path, buffer.getvalue())
 
 
@@ -53,7 +54,7 @@ def plot_curves(history: Sequence[Epoch], quantity: str, title: str, best_epoch:
     _draw_curves(axes, history, quantity, "training", "validation", color=COLORS[0])
     best = getattr(history[best_epoch - 1], f"val_{quantity}")
     axes.plot([best_epoch], [best], "o", color=COLORS[1], label=f"best epoch: {best_epoch} ({best:.4f})")
-    axes.set_title(title)
+    _title(axes, title)
     axes.legend(frameon=False)
     return figure
 
@@ -122,7 +123,8 @@ def plot_confusion(counts: NDArray[np.int64], title: str, classes: Sequence[str]
     axes.set_xticks([0, 1], names)
     # Upright, they take the same room whatever their length.
     axes.set_yticks([0, 1], names, rotation=90, va="center")
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true")
+    _title(axes, title)
     return figure
 
 
@@ -193,7 +195,8 @@ def _square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
     figure = _figure(5.2, 4.6)
     axes = figure.subplots()
     # A little room above 1, where a good curve runs.
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    _title(axes, title)
     axes.grid(alpha=0.3)
     return figure, axes
 
@@ -202,3 +205,7 @@ def _figure(width: float = SIZE[0], height: float = SIZE[1]) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
     figure.subplots_adjust(LEFT / width, BOTTOM / height, 1 - RIGHT / width, 1 - TOP / height)
     return figure
+
+
+def _title(axes: Axes, title: str) -> None:
+    axes.set_title(title, y=1.0)  # Without a height, all ticks are laid out once more to find one.
