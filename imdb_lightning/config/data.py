@@ -56,6 +56,8 @@ class DataConfig(Section):
     batch_size: int = whole(512, 1)  # Reviews in a step over all processes together.
     # Of the losses of negative and positive reviews; `balanced`: both classes weigh the same in all; null: 1.
     class_weights: Any = field(default=None, metadata={"range": WEIGHTS})
+    # Of the training reviews in each epoch: `rows`, or `blocks` of neighbours, for more than the memory holds.
+    shuffle: str = choice(("rows", "blocks"), "rows")
     # `sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results.
     layout: str = choice(("sparse", "dense"), "sparse")
 

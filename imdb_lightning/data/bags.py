@@ -74,6 +74,18 @@ class Bags:
             target[size * begin : size * end] = b"".join(itertools.islice(parts, _JOINED))
         return ids, offsets
 
+    def will_need(self, rows: NDArray[np.integer[Any]]) -> None:
+        """Has the system read the bags of these rows from a large file, in the background; small ones are read whole.
+
+        Neighbours, in any order among the rows, are read together.
+        """
+        if self.pieces is not None and len(rows):
+            rows = np.sort(rows)
+            breaks = np.flatnonzero(np.diff(rows) > 1)
+            firsts, lasts = np.append(rows[0], rows[breaks + 1]), np.append(rows[breaks], rows[-1])
+            header = len(_header(0))
+            self.pieces.will_need(header + 4 * self.offsets[firsts], header + 4 * self.offsets[lasts + 1])
+
     def _check(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
         # Once all pieces have been checked, a batch pays nothing.
         if self.pieces is not None and self.pieces.left:
@@ -170,5 +182,6 @@ def open_bags(folder: Path, name: str) -> "Bags":
     # Copy-on-write, since torch warns of read-only arrays; nobody writes, so all processes share the pages.
     # Plain arrays over the same map: indexing a np.memmap costs a Python call each time.
     paths = [folder / f"{name}_{part}.npy" for part in ("ids", "offsets", "labels")]
-    ids, offsets, labels = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
-    return Bags(ids, offsets, labels, Pieces(paths[0]) if paths[0].stat().st_size > WHOLE_BYTES else None)
+    mapped = [np.load(path, mmap_mode="c") for path in paths]
+    ids, offsets, labels = map(np.asarray, mapped)
+    return Bags(ids, offsets, labels, Pieces(paths[0], mapped[0].base) if len(mapped[0].base) > WHOLE_BYTES else None)

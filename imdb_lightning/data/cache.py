@@ -8,6 +8,7 @@ otherwise train to other numbers without a word.
 
 import json
 import logging
+import mmap
 import os
 import shutil
 import zlib
@@ -112,12 +113,22 @@ def find_damage(folder: Path) -> str | None:
 class Pieces:
     """A large file of a prepared folder whose pieces are checked when they are first used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: mmap.mmap) -> None:
         _, self._digests = _read_manifest(path.parent)[path.name]
         self.path = path
         self.left = len(self._digests)  # Pieces that have not been checked yet.
         self._seen = np.zeros(self.left, bool)
-        self._bytes = np.memmap(path, np.uint8, "r")
+        self._content = content  # The file, mapped.
+
+    def will_need(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        """Has the system read ranges of bytes from the disk, in the background, and from now on nothing around them."""
+        # Left alone, it would read up to megabytes around each place that is touched, and throw others out for it.
+        self._content.madvise(mmap.MADV_RANDOM)
+        if self.left:  # Whole pieces will be read.
+            starts, stops = starts // PIECE_BYTES * PIECE_BYTES, -(-stops // PIECE_BYTES) * PIECE_BYTES
+        starts = starts // mmap.PAGESIZE * mmap.PAGESIZE
+        for start, stop in zip(starts.tolist(), np.minimum(stops, len(self._content)).tolist(), strict=True):
+            self._content.madvise(mmap.MADV_WILLNEED, start, stop - start)
 
     def check(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
         """Checks the pieces in which ranges of bytes lie, from `starts` to before `stops`, int64 `[B]`.
@@ -131,7 +142,7 @@ class Pieces:
         changes = np.bincount(begun, minlength=pieces + 1) - np.bincount(ended, minlength=pieces + 1)
         used = np.cumsum(changes)[:pieces] > 0
         for piece in np.flatnonzero(used & ~self._seen):
-            if zlib.crc32(self._bytes[piece * PIECE_BYTES :][:PIECE_BYTES].tobytes()) != self._digests[piece]:
+            if zlib.crc32(self._content[piece * PIECE_BYTES : (piece + 1) * PIECE_BYTES]) != self._digests[piece]:
                 _remove(self.path.parent)
                 remedy = "They have been removed: the same command builds them again and goes on."
                 raise UserError(self.path, _INTACT, "other bytes", remedy)

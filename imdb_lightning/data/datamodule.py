@@ -39,7 +39,7 @@ class ReviewDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Training batches in an order of their own each epoch."""
-        return self._loader(self.splits.train, EpochOrder(len(self.splits.train), self.seed))
+        return self._loader(self.splits.train, EpochOrder(len(self.splits.train), self.seed, self.config.shuffle))
 
     def val_dataloader(self) -> BatchLoader:
         """Validation batches in order."""

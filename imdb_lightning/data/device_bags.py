@@ -46,15 +46,15 @@ class DeviceBags:
         )
 
     def batches(
-        self, order: NDArray[np.int64] | None, parts: Sequence[slice]
+        self, order: NDArray[np.int32] | None, parts: Sequence[slice]
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """A batch for each part of the order, int64 `[R]`; None: the rows in their order.
+        """A batch for each part of the order, int32 `[R]`; None: the rows in their order.
 
         Yields:
             ids int32 `[n]`, offsets int32 `[b + 1]` from 0, labels uint8 `[b]`, on the device.
         """
         if order is None:
-            order = np.arange(parts[-1].stop if parts else 0)
+            order = np.arange(parts[-1].stop if parts else 0, dtype=np.int32)
         rows = np.concatenate([order[:0], *(order[part] for part in parts)])
         # Where each batch begins and ends in these rows, and in their ids.
         row_ends = np.cumsum([0, *(part.stop - part.start for part in parts)]).tolist()

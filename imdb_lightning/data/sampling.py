@@ -19,23 +19,40 @@ from torch import Tensor
 from imdb_lightning.data.bags import Bags, multi_hot
 from imdb_lightning.data.device_bags import DeviceBags
 
+# Neighbours that `blocks` reads together: 135 KB with the mean review's 132 ids, about what Linux reads ahead anyway;
+# and rows of such blocks that are mixed.
+BLOCK_ROWS = 256
+MIXED_ROWS = 32 * BLOCK_ROWS
+
 
 class EpochOrder:
     """A permutation of the training rows for each epoch.
 
+    `rows` draws from all permutations. `blocks` draws an order of blocks of neighbouring rows and mixes the rows of 32
+    blocks at a time, so that reviews are read from a disk some hundred at a time, and none twice in an epoch.
+
     Lightning finds it as the loader's `sampler` and tells it the epoch, as it does with a `DistributedSampler`.
     """
 
-    def __init__(self, rows: int, seed: int) -> None:
-        self.rows, self.seed, self.epoch = rows, seed, 0
+    def __init__(self, rows: int, seed: int, shuffle: str = "rows") -> None:
+        self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch, counted from 0."""
         self.epoch = epoch
 
-    def permutation(self) -> NDArray[np.int64]:
-        """The epoch's order, int64 `[rows]`."""
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+    def permutation(self) -> NDArray[np.int32]:
+        """The epoch's order, int32 `[rows]`."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = np.arange(self.rows, dtype=np.int32)
+        if self.shuffle == "rows":
+            rng.shuffle(order)
+            return order
+        starts = range(0, self.rows, BLOCK_ROWS)
+        order = np.concatenate([order[starts[block] :][:BLOCK_ROWS] for block in rng.permutation(len(starts))])
+        for start in range(0, self.rows, MIXED_ROWS):
+            rng.shuffle(order[start : start + MIXED_ROWS])
+        return order
 
 
 class Batch(NamedTuple):
@@ -108,9 +125,15 @@ class BatchLoader:
         return slice(start, whole.start + size * (self.rank + 1) // self.world_size)
 
     def _on_cpu(
-        self, order: NDArray[np.int64] | None, parts: list[slice]
+        self, order: NDArray[np.int32] | None, parts: list[slice]
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        in_blocks = self.sampler is not None and self.sampler.shuffle == "blocks"
+        asked = parts[0].start // MIXED_ROWS * MIXED_ROWS if parts else 0
         for part in parts:
+            # What is mixed next has come from the disk when its turn is.
+            while order is not None and in_blocks and asked < min(part.stop + MIXED_ROWS, len(order)):
+                self.bags.will_need(order[asked : asked + MIXED_ROWS])
+                asked += MIXED_ROWS
             # Neighbouring rows share memory with the bags; rows of a permutation are copied.
             ids, offsets = self.bags.span(part.start, part.stop) if order is None else self.bags.take(order[part])
             labels = torch.from_numpy(self.bags.labels[part if order is None else order[part]])

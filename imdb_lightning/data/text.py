@@ -38,7 +38,7 @@ from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words
 log = logging.getLogger(__name__)
 VERSION = 2
 # Settings that the prepared bags do not depend on.
-_SAME_BAGS = ("cache_dir", "train_size", "batch_size", "layout")
+_SAME_BAGS = ("cache_dir", "train_size", "batch_size", "class_weights", "shuffle", "layout")
 _INDEX, _ABOUT, _TEST_DIGESTS = "word_index.json", "about.json", "test_digests.npy"
 # Reviews whose bags are written at once.
 _GATHERED = 4096

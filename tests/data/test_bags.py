@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imdb_lightning.data.bags import CHUNK_IDS, BagsWriter, distinct, multi_hot, open_bags
+from imdb_lightning.data.bags import CHUNK_IDS, Bags, BagsWriter, distinct, multi_hot, open_bags
+from imdb_lightning.data.cache import PIECE_BYTES, Pieces, prepared
 from tests import oracle
 
 
@@ -87,6 +89,48 @@ def test_open_maps_share_memory_with_parts(tmp_path: Path) -> None:
     bags = open_bags(tmp_path, "split")
     assert np.shares_memory(bags.ids, bags.part(3, 9).ids)
     assert np.shares_memory(bags.ids, bags.span(3, 9)[0])
+
+
+class Asked(mmap.mmap):
+    """A map that notes which ranges of bytes are to be read."""
+
+    ranges: list[tuple[int, int]]
+
+    def madvise(self, option: int, start: int = 0, length: int | None = None) -> None:
+        super().madvise(option, start, *[] if length is None else [length])
+        if option == mmap.MADV_WILLNEED:
+            assert length is not None
+            self.ranges.append((start, start + length))
+
+
+def test_rows_that_will_be_needed_are_read_and_little_else(tmp_path: Path) -> None:
+    rows, size = 40_000, 100
+
+    def build(folder: Path) -> None:
+        with BagsWriter(folder, "split", size) as writer:
+            writer.append(np.tile(np.arange(size, dtype=np.int32), rows), np.full(rows, size), np.zeros(rows))
+
+    folder = prepared(tmp_path, "key", build)
+    path = folder / "split_ids.npy"
+    with path.open("rb") as file:
+        content = Asked(file.fileno(), 0, access=mmap.ACCESS_READ)
+    opened = open_bags(folder, "split")
+    bags = Bags(opened.ids, opened.offsets, opened.labels, Pieces(path, content)).part(100, rows)
+    blocks = [np.arange(start, start + 256) for start in (20_000, 500, 756, rows - 100 - 256)]
+    wanted = np.random.default_rng(0).permutation(np.concatenate(blocks))
+    header = path.stat().st_size - 4 * rows * size
+    # Neighbouring blocks are one range.
+    exact = [(header + 400 * (100 + first), header + 400 * (100 + last)) for first, last in (
+        (500, 1012), (20_000, 20_256), (rows - 356, rows - 100))]  # fmt: skip
+    for unit in (PIECE_BYTES, mmap.PAGESIZE):  # Whole pieces, until all have been checked.
+        content.ranges = []
+        bags.will_need(wanted)
+        end = path.stat().st_size
+        expected = [(start // unit * unit, stop if unit == mmap.PAGESIZE else min(-(-stop // unit) * unit, end))
+                    for start, stop in exact]  # fmt: skip
+        assert content.ranges == expected
+        bags.span(0, len(bags))
+        Bags(opened.ids, opened.offsets, opened.labels, bags.pieces).span(0, rows)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import signal
 import subprocess
 import sys
@@ -150,7 +151,8 @@ def test_large_file_is_checked_piece_by_piece_as_it_is_used(tmp_path: Path) -> N
     with (folder / "data").open("r+b") as file:
         file.seek(PIECE_BYTES + 7)
         file.write(b"1")
-    pieces = Pieces(folder / "data")
+    with (folder / "data").open("rb") as file:
+        pieces = Pieces(folder / "data", mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     ends = np.array([PIECE_BYTES, 2 * PIECE_BYTES])
     pieces.check(np.array([0, 2 * PIECE_BYTES]), np.array([PIECE_BYTES, 5 * PIECE_BYTES // 2]))
     pieces.check(ends, ends)  # Empty ranges need no piece.

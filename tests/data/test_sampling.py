@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from imdb_lightning.data import device_bags
 from imdb_lightning.data.bags import Bags, BagsWriter, multi_hot, open_bags
-from imdb_lightning.data.sampling import Batch, BatchLoader, EpochOrder
+from imdb_lightning.data.sampling import BLOCK_ROWS, MIXED_ROWS, Batch, BatchLoader, EpochOrder
 
 ROWS, WORDS = 53, 200
 
@@ -80,6 +82,33 @@ def test_order_is_a_function_of_seed_and_epoch(bags: Bags) -> None:
     assert len({tuple(order(seed, number)) for seed in (0, 1) for number in (0, 1)}) == 4
 
 
+def test_blocks_mix_neighbours_of_few_blocks() -> None:
+    rows = 20 * MIXED_ROWS + 300
+    order = EpochOrder(rows, seed=1, shuffle="blocks")
+    epochs = []
+    for number in range(2):
+        order.set_epoch(number)
+        epochs.append(order.permutation())
+        assert sorted(epochs[-1].tolist()) == list(range(rows))
+        group = epochs[-1][:MIXED_ROWS]
+        # Of the last block, which is a shorter one, rows may have been moved up.
+        assert len(set(group // BLOCK_ROWS)) in (MIXED_ROWS / BLOCK_ROWS, MIXED_ROWS / BLOCK_ROWS + 1)
+        # Neither in blocks any more, nor the first blocks of all.
+        assert np.abs(np.diff(group)).mean() > rows / 5
+    assert np.mean(epochs[0] == epochs[1]) < 0.01
+    again = EpochOrder(rows, seed=1, shuffle="blocks")
+    again.set_epoch(1)
+    np.testing.assert_array_equal(again.permutation(), epochs[1])
+
+
+def test_ten_million_rows_are_ordered_in_100_megabytes() -> None:
+    for shuffle in ("rows", "blocks"):
+        tracemalloc.start()
+        EpochOrder(10_000_000, 0, shuffle).permutation()
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+        tracemalloc.stop()
+
+
 def test_iterating_draws_nothing_from_global_generators(bags: Bags) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
@@ -100,7 +129,7 @@ def test_dense_layout_holds_the_same_rows(bags: Bags) -> None:
 @pytest.mark.parametrize("at_once", [2, 25, 4_000_000])
 @pytest.mark.parametrize("given", [0, 2, 5])
 @pytest.mark.parametrize("world_size", [1, 3, 12])
-@pytest.mark.parametrize("order", [None, EpochOrder(ROWS - 6, seed=5)])
+@pytest.mark.parametrize("order", [None, EpochOrder(ROWS - 6, 5), EpochOrder(ROWS - 6, 5, "blocks")])
 @pytest.mark.parametrize("class_weights", [None, (0.5, 3.0)])
 def test_a_device_makes_the_same_batches(
     bags: Bags, monkeypatch: pytest.MonkeyPatch, at_once: int, given: int, world_size: int, order: EpochOrder | None,
