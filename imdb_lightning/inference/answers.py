@@ -3,7 +3,6 @@
 Each line of a stream is answered as soon as it is there.
 """
 
-import csv
 import itertools
 import json
 import os
@@ -84,7 +83,7 @@ def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
 
 def _repaired(text: str) -> str:
     """Text whose bytes were no text to the reader, read as UTF-8: as of a command line where only ASCII is known."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
+    return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
@@ -106,19 +105,18 @@ def _decode(line: bytearray) -> str:
 
 def _write(run: SavedRun, scored: Iterable[Scored], style: Style, output: TextIO) -> None:
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
-    table = csv.DictWriter(output, columns, extrasaction="ignore", lineterminator="\n")
     console = Console(file=output, force_terminal=True, highlight=False)
     remaining = iter(scored)
     first = next(remaining, ([], []))  # Read before anything is written, since the file may be refused.
     if style.format == "csv":
-        table.writeheader()
+        output.write(",".join(columns) + "\n")
     for batch, probabilities in itertools.chain([first], remaining):
         if style.format == "color":
             for row, text in batch:
                 console.print(_colored(run, row, text, style.top))
         elif style.format == "csv":
             records = _records(run, batch, probabilities, style)
-            table.writerows({name: _cell(value) for name, value in record.items()} for record in records)
+            output.writelines(",".join(_cell(record[name]) for name in columns) + "\n" for record in records)
         else:
             records = _records(run, batch, probabilities, style)
             output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
@@ -137,14 +135,16 @@ def _records(
         yield record
 
 
-def _cell(value: object) -> object:
-    """A value as CSV has it."""
+def _cell(value: object) -> str:
+    """A value as CSV has it, like Python's writer, which goes through long texts five times slower."""
     if isinstance(value, float):
         return f"{value:.9g}"  # Nine digits give a float32 back exactly.
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    # Many readers of CSV stop at a NUL, and before Python 3.11 its writer does, too.
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+    if isinstance(value, int):
+        return str(value)
+    # Many readers of CSV stop at a NUL.
+    text = value.replace("\0", "\ufffd") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    quoted = any(character in text for character in ',"\r\n')
+    return '"' + text.replace('"', '""') + '"' if quoted else text
 
 
 def _colored(run: SavedRun, row: int, text: str, top: int) -> Text:

@@ -49,6 +49,16 @@ def test_strange_lines_do_not_stop_the_stream(trained: Path) -> None:
     assert records[4]["text"] == "wonderful 😀"
 
 
+def test_csv_is_what_pythons_writer_writes(trained: Path) -> None:
+    texts = ["plain", "", " blank ", 'a "quoted", film', "a,b", "'", '"', "é ü 漢", "semi;colon", "tab\there"]
+    answer = predict(trained, *(word for text in texts for word in ("--text", text)))
+    rows = [list(row.values()) for row in rows_of(answer.stdout)]
+    assert [row[0] for row in rows] == texts
+    expected = io.StringIO(newline="")
+    csv.writer(expected, lineterminator="\n").writerows([["text", "label", "probability"], *rows])
+    assert answer.stdout == expected.getvalue().encode()
+
+
 def test_csv_answers_hold_no_nul(trained: Path) -> None:
     answer = predict(trained, stdin=b"good\0bad\n")
     assert (answer.returncode, answer.stderr) == (0, b"")
