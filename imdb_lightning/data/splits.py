@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.data.bags import open_bags
+from imdb_lightning.data.ngrams import FILE, load_ngrams
 from imdb_lightning.data.vocabulary import WordIndex
 
 # Names of the two written splits. Validation reviews come first in `development`, training reviews follow, so that how
@@ -30,6 +31,7 @@ class Splits:
         word_index: word to rank; without it, raw text cannot be predicted.
         test_texts: gives the raw text of test rows; None if only bags are left.
         labels: of the negative and the positive class, as named or found in own files; else None.
+        ngrams: what the columns are; None: they are ids of words.
     """
 
     def __init__(
@@ -43,6 +45,14 @@ class Splits:
         self.source, self.sha256, self.prepared = source, sha256, folder.name
         self.word_index, self.test_texts = word_index, test_texts
         self.labels = labels
+        self.ngrams = load_ngrams(folder) if (folder / FILE).exists() else None
+
+    def width(self, num_words: int | None) -> int:
+        """Columns of the multi-hot input; `num_words` is that of the settings."""
+        if self.ngrams is not None:
+            return max(len(self.ngrams), 1)
+        assert num_words is not None
+        return num_words
 
 
 def stratified_split(labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.random.Generator) -> list[Rows]:

@@ -32,6 +32,7 @@ BUCKETS = 2**20  # A power of two: multiplied by it, a float keeps all its bits.
 def load_synthetic(cache: Path, config: SyntheticDataConfig) -> Splits:
     """Generates the reviews, or finds them in the cache."""
     reviews, test_size, num_words, seed = config.reviews, config.test_size, config.num_words, config.seed
+    assert num_words is not None
 
     def bags(part: tuple[int, int, int]) -> tuple[Ids, NDArray[np.int64], NDArray[np.uint8]]:
         stream, chunk, size = part

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.data.bags import BagsWriter
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.formats import Format
 from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows, other_labels
+from imdb_lightning.data.prepare import Chunk, write_splits
 from imdb_lightning.data.readers import Row, find_files
-from imdb_lightning.data.splits import DEVELOPMENT, TEST, Splits, stratified_split
+from imdb_lightning.data.splits import Splits, stratified_split
 from imdb_lightning.data.tokens import DIGEST, REVIEW, Reviews, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
 
@@ -69,7 +69,8 @@ def load_text(cache: Path, config: TextDataConfig) -> Splits:
     Raises:
         UserError: a file cannot be read, a row cannot be used, or there are too few reviews to cut.
     """
-    settings = {key: value for key, value in asdict(config).items() if key not in _SAME_BAGS}
+    same = [key for key in _SAME_BAGS if key != "train_size" or not config.learns_columns()]
+    settings = {key: value for key, value in asdict(config).items() if key not in same}
     named = find_named(config)
     paths = itertools.chain.from_iterable(named.values())
     groups = (sorted(path.rglob("*.txt")) if path.is_dir() else [path] for path in paths)
@@ -131,11 +132,14 @@ def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -
         known = word_ids(index, config.num_words)
         # A word without an id is left out by giving it the start id, which every bag, being a set, holds once anyway.
         ids = np.array([known.get(word, START_ID) for word in numbers], np.int32)
-        for name, parts in ((DEVELOPMENT, ("validation", "train")), (TEST, ("test",))):
-            with BagsWriter(folder, name, config.num_words) as writer:
-                for tokens, reviews in itertools.chain(*(_gather(words, splits[part]) for part in parts)):
-                    starts, lengths = np.cumsum(reviews["length"]) - reviews["length"], reviews["length"] + 1
-                    writer.append(np.insert(ids[tokens], starts, START_ID), lengths, reviews["label"])
+
+        def chunks(*parts: str) -> Iterator[Chunk]:
+            for tokens, reviews in itertools.chain(*(_gather(words, splits[part]) for part in parts)):
+                starts, lengths = np.cumsum(reviews["length"]) - reviews["length"], reviews["length"] + 1
+                yield np.insert(ids[tokens], starts, START_ID), lengths, reviews["label"]
+
+        development, test = functools.partial(chunks, "validation", "train"), functools.partial(chunks, "test")
+        write_splits(folder, config, development, test, len(splits["validation"]))
     np.save(folder / _TEST_DIGESTS, splits["test"]["digest"])
     content = hashlib.sha256()
     for reviews in read.values():

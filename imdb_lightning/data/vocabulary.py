@@ -50,34 +50,39 @@ def rank_words(counts: Mapping[str, int]) -> dict[str, int]:
     return {word: rank for rank, (word, _) in enumerate(ordered, start=1)}
 
 
-def ids_from_ranks(ranks: NDArray[np.int32], num_words: int) -> NDArray[np.int32]:
-    """Keras's ids for ranks: `rank + 3`, or 2 where that is not below `num_words`."""
+def ids_from_ranks(ranks: NDArray[np.int32], num_words: int | None) -> NDArray[np.int32]:
+    """Keras's ids for ranks: `rank + 3`, or 2 where that is not below `num_words`, if there is such a limit."""
     ids = ranks + np.int32(INDEX_FROM)
-    ids[ids >= num_words] = RARE_ID
+    if num_words is not None:
+        ids[ids >= num_words] = RARE_ID
     return ids
 
 
-def word_ids(word_index: WordIndex, num_words: int) -> dict[str, int]:
-    """Each word's id, 2 for the rare ones.
+def word_ids(word_index: WordIndex, num_words: int | None) -> dict[str, int]:
+    """Each word's id, 2 for the rare ones, if `num_words` says which those are.
 
     Example:
         >>> word_ids({"the": 1, "film": 2}, num_words=5)
         {'the': 4, 'film': 2}
     """
-    return {word: rank + INDEX_FROM if rank + INDEX_FROM < num_words else RARE_ID for word, rank in word_index.items()}
+    limit = MAX_RANK + INDEX_FROM + 1 if num_words is None else num_words
+    return {word: rank + INDEX_FROM if rank + INDEX_FROM < limit else RARE_ID for word, rank in word_index.items()}
 
 
-def encode(reviews: Iterable[list[str]], ids: Mapping[str, int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Ids of tokenized reviews, as in `imdb.npz`: a start id, then the words; words without an id are dropped.
+def encode(
+    reviews: Iterable[list[str]], ids: Mapping[str, int], unknown: int = 0
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Ids of tokenized reviews, as in `imdb.npz`: a start id, then the words.
 
-    The reviews' ids are one after the other, int32 `[N]`; with them comes how many each review has, int64 `[R]`.
+    Words without an id get the one of `unknown`, or are dropped where it is 0. The reviews' ids are one after the
+    other, int32 `[N]`; with them comes how many each review has, int64 `[R]`.
 
     Example:
         >>> encode([["the", "best"], []], {"the": 4})
         (array([1, 4, 1], dtype=int32), array([2, 1]))
     """
     # No id is 0, so that what `filter` takes out are the words without one.
-    encoded = [[START_ID, *filter(None, map(ids.get, words))] for words in reviews]
+    encoded = [[START_ID, *filter(None, (ids.get(word, unknown) for word in words))] for words in reviews]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     flat = itertools.chain.from_iterable(encoded)
     return np.fromiter(flat, np.int32, int(lengths.sum())), lengths

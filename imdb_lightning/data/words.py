@@ -57,7 +57,8 @@ def number_words(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int32], ND
 class TextEncoder:
     """Ids of many texts, as `encode` gives them for their words."""
 
-    def __init__(self, ids: Mapping[str, int]) -> None:
+    def __init__(self, ids: Mapping[str, int], unknown: int = 0) -> None:
+        self._unknown = unknown
         words = [word for word in ids if word]  # Where separators meet, there is no word.
         value_set = pa.array([word.encode(errors=_ERRORS) for word in words], pa.large_binary())
         self._options = pc.SetLookupOptions(value_set=value_set)
@@ -68,6 +69,8 @@ class TextEncoder:
         """Ids int32 `[N]` and how many each text has, `[R]`."""
         words, offsets = split_words(texts)
         ids = self._ids[pc.index_in(words, options=self._options).fill_null(len(self._ids) - 1).to_numpy()]
+        if self._unknown:
+            ids = np.where((ids == 0) & (pc.binary_length(words).to_numpy() > 0), np.int32(self._unknown), ids)
         known = ids > 0
         ends = _ends(known, offsets)
         return np.insert(ids[known], ends[:-1], START_ID), np.diff(ends) + 1

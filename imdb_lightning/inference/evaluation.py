@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torchmetrics.functional.classification import binary_confusion_matrix
 
+from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.data.bags import Bags
@@ -59,14 +60,14 @@ def evaluate(
     weights = find_class_weights(checked, np.zeros(0, np.uint8))
     cache = cache or own_cache()
     classes = class_names(config)
-    own = find_splits(cache, result.data, config.data.num_words)
+    own = find_splits(cache, result.data, config.data, len(network.words.weight))
     if data is not None:
         files = find_files("--data", data)
         form = Format.of(config.data, options=True, **reading)
         name, (texts, bags) = files[0].name.partition(".")[0], _read(run, files, form, labels or classes)
         scores = score(network, config, bags, 1, weights)
     elif own is not None:
-        name, texts = "test", _texts_of(own, run, config.data.num_words)
+        name, texts = "test", _texts_of(own, run, config.data)
         scores = score(network, config, own.test, result.world_size, weights)
     else:
         # A stranger's settings may name any file, and any folder as the cache: neither is touched.
@@ -114,13 +115,17 @@ def _read(run: Path, files: list[Path], form: Format, labels: Sequence[str]) -> 
     return lambda chosen: [texts[row] for row in chosen], Bags(ids, offsets.astype(np.int64), numbers)
 
 
-def _texts_of(splits: Splits, run: Path, num_words: int) -> Texts:
+def _texts_of(splits: Splits, run: Path, config: DataConfig) -> Texts:
     """Gives test reviews as text: raw where that is to be had, else the words of their bags, the rarest first."""
 
     def texts(rows: list[int]) -> list[str]:
         raw = [None] * len(rows) if splits.test_texts is None else splits.test_texts(rows)
         index = load_word_index(run / VOCABULARY) if (run / VOCABULARY).is_file() else {}
-        words = {identity: word for word, identity in word_ids(index, num_words).items() if identity != RARE_ID}
+        ids = word_ids(index, config.num_words)
+        words = {identity: word for word, identity in ids.items() if identity != RARE_ID}
+        if splits.ngrams is not None:  # The words alone, without what they are parts of.
+            alone = enumerate(splits.ngrams.tables[0].tolist())
+            words = {column: words[identity] for column, identity in alone if identity in words}
         bags = [splits.test.span(row, row + 1)[0][::-1].tolist() for row in rows]
         return [text or " ".join(words[i] for i in bag if i in words) for text, bag in zip(raw, bags, strict=True)]
 

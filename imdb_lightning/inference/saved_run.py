@@ -1,6 +1,7 @@
 """A trained network in its run's folder, written and read back: probabilities and reasons for raw reviews.
 
-Reading needs `config.yaml`, `model.safetensors` and `vocabulary.json`, neither Lightning nor Hydra, and runs no code.
+Reading needs `config.yaml`, `model.safetensors`, `vocabulary.json` and for n-grams `ngrams.safetensors`, neither
+Lightning nor Hydra, and runs no code.
 """
 
 import itertools
@@ -22,6 +23,8 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Ids, distinct
+from imdb_lightning.data.ngrams import FILE, NGrams, load_ngrams, to_bytes
+from imdb_lightning.data.prepare import to_words, unknown_id
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork
@@ -56,11 +59,12 @@ class Explanation:
 class SavedRun:
     """A trained network and its words; see `load_run`."""
 
-    def __init__(self, config: Config, network: SentimentNetwork, word_index: dict[str, int]) -> None:
+    def __init__(
+        self, config: Config, network: SentimentNetwork, word_index: dict[str, int], ngrams: NGrams | None
+    ) -> None:
         self.config = config
-        self._network = network.eval()
-        self._num_words = config.data.num_words
-        self._ids = word_ids(word_index, self._num_words)
+        self._network, self._ngrams = network.eval(), ngrams
+        self._ids, self._unknown = word_ids(word_index, config.data.num_words), unknown_id(config.data)
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Probabilities of being positive, float32 `[R]`, of raw reviews, which are read as they are scored."""
@@ -75,7 +79,7 @@ class SavedRun:
     def _encoder(self) -> "TextEncoder":
         from imdb_lightning.data.words import TextEncoder  # Arrow takes a fifth of a second to import.
 
-        return TextEncoder(self._ids)
+        return TextEncoder(self._ids, self._unknown)
 
     def label(self, probability: float) -> str:
         """The class that a probability stands for: positive above 0.5."""
@@ -89,8 +93,9 @@ class SavedRun:
         words = tokenize(text)
         ids, _ = self.bags([text])
         shares, bias = word_shares(self._network, torch.from_numpy(ids).long())
-        names = {self._ids[word]: word for word in words if word in self._ids}
-        names |= {START_ID: START, RARE_ID: RARE}
+        names = {self._ids[word]: word for word in words if word in self._ids} | {START_ID: START, RARE_ID: RARE}
+        if self._ngrams is not None:
+            names = {column: " ".join(names[i] for i in self._ngrams.words(column)) for column in ids.tolist()}
         ordered = sorted(zip(ids.tolist(), shares.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
         logit = bias + float(shares.sum())
         shares_of_words = {names[identity]: share for identity, share in ordered}
@@ -100,8 +105,11 @@ class SavedRun:
         """Bags of raw reviews: ids int32 `[n]` and offsets int32 `[B + 1]`."""
         texts = list(texts)
         few = len(texts) < _MANY
-        ids, lengths = encode(map(tokenize, texts), self._ids) if few else self._encoder(texts)
-        kept, counts = distinct(ids, lengths, self._num_words)
+        ids, lengths = encode(map(tokenize, texts), self._ids, self._unknown) if few else self._encoder(texts)
+        if self._ngrams is None:
+            kept, counts = distinct(ids, lengths, len(self._network.words.weight))
+        else:
+            kept, counts = self._ngrams.bags(to_words(ids), lengths)
         return kept, np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
     @torch.inference_mode()
@@ -123,12 +131,14 @@ def class_names(config: Config) -> Sequence[str]:
     return getattr(config.data, "labels", None) or LABELS
 
 
-def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None) -> None:
+def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex | None, ngrams: NGrams | None) -> None:
     """Writes what prediction needs besides the settings; without a word index, no `vocabulary.json`."""
     weights = {name: weight.contiguous().cpu() for name, weight in network.state_dict().items()}
     write_file(folder / WEIGHTS, save(weights))
     if word_index is not None:
         write_text(folder / VOCABULARY, json.dumps(word_index))
+    if ngrams is not None:
+        write_file(folder / FILE, to_bytes(ngrams))
 
 
 def load_run(path: str | Path) -> SavedRun:
@@ -147,7 +157,8 @@ def load_run(path: str | Path) -> SavedRun:
         if not (folder / name).is_file():
             remedy = "Name the folder of a finished run whose data has a word index."
             raise UserError(folder / name, "a file of a finished run", "no such file", remedy)
-    return SavedRun(config, load_network(folder, config), load_word_index(folder / VOCABULARY))
+    ngrams = load_ngrams(folder) if config.data.learns_columns() else None
+    return SavedRun(config, load_network(folder, config), load_word_index(folder / VOCABULARY), ngrams)
 
 
 def load_network(folder: Path, config: Config) -> SentimentNetwork:
@@ -157,6 +168,8 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
         UserError: the weights are missing, damaged, or of another network.
     """
     model, path = config.model, folder / WEIGHTS
+    width = len(load_ngrams(folder)) if config.data.learns_columns() else config.data.num_words
+    assert width is not None
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -166,7 +179,7 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
         if len(found) != 2 * len(model.hidden_units) + 2:
             raise ValueError(f"{len(found)} arrays for {len(model.hidden_units)} hidden layers")
         with torch.device("meta"):
-            network = SentimentNetwork(config.data.num_words, model.hidden_units, model.activation, model.dropout)
+            network = SentimentNetwork(max(width, 1), model.hidden_units, model.activation, model.dropout)
         expected = {name: ("F32", list(weight.shape)) for name, weight in network.state_dict().items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):

@@ -49,7 +49,7 @@ def score(
         totals.append(LossAndAccuracy())
         parts.append([])
         for labels, _, inputs, offsets, weights in BatchLoader(
-            bags, batch_size, data.num_words, data.layout, None, rank, world_size, class_weights
+            bags, batch_size, len(network.words.weight), data.layout, None, rank, world_size, class_weights
         ):
             with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
                 outcome = outcome_of(network, inputs, offsets, labels, weights, config.model.loss, config.model.l2)

@@ -81,7 +81,7 @@ def run(
         datamodule.setup()
         ends["data"] = time.perf_counter()
 
-        module = build_module(config.model, config.data.num_words)
+        module = build_module(config.model, datamodule.width)
         all_callbacks = _callbacks(config, folder, history, signals, callbacks)
         trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
         checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
@@ -102,7 +102,7 @@ def run(
         best_epoch = _best_epoch(history.epochs, config)
         # Every rank has all numbers by now, so the others need not wait for the files.
         if trainer.is_global_zero:
-            write_model(folder, module.network, datamodule.splits.word_index)
+            write_model(folder, module.network, datamodule.splits.word_index, datamodule.splits.ngrams)
             write_predictions(folder, labels.numpy(), probabilities.numpy())
             classes = datamodule.splits.labels
             if isinstance(config.data, TextDataConfig):
@@ -183,7 +183,8 @@ def _hparams(config: Config) -> dict[str, str | float]:
     model = dataclasses.asdict(config.model)
     units = "-".join(map(str, config.model.hidden_units))  # TensorBoard takes no lists.
     return {"model": model.pop("name")} | model | {
-        "hidden_units": units, "batch_size": config.data.batch_size, "num_words": config.data.num_words,
+        "hidden_units": units, "batch_size": config.data.batch_size, "num_words": config.data.num_words or "all",
+        "ngrams": config.data.ngrams,
         "max_epochs": config.trainer.max_epochs, "precision": config.trainer.precision, "seed": config.seed,
     }  # fmt: skip
 
@@ -202,7 +203,7 @@ def _result(
         world_size=trainer.world_size, precision=config.trainer.precision, seconds=seconds,
         data={
             "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
-            "num_words": config.data.num_words,
+            "num_words": config.data.num_words, "width": datamodule.width,
             "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
             "class_weights": find_class_weights(config.data.class_weights, splits.train.labels),
             "larger_class": {"validation": splits.validation.larger_class(), "test": splits.test.larger_class()},

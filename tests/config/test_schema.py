@@ -54,6 +54,7 @@ KEYS = {
     "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
     "model.schedule": "constant", "model.warmup_epochs": 0.0,
     "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
+    "data.ngrams": 1, "data.min_count": 1,
     "data.batch_size": 512, "data.class_weights": None, "data.shuffle": "rows", "data.layout": "sparse",
     "data.path": None, "data.word_index": None, "data.validation_size": 10_000, "data.offline": "fallback",
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
@@ -89,8 +90,18 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
     common = {key: value for key, value in KEYS.items() if key.count(".") == 0 or not key.startswith("data.")}
     shared = {
         f"data.{name}": KEYS[f"data.{name}"]
-        for name in ("cache_dir", "num_words", "train_size", "batch_size", "class_weights", "shuffle", "layout")
-    }
+        for name in (
+            "cache_dir",
+            "num_words",
+            "ngrams",
+            "min_count",
+            "train_size",
+            "batch_size",
+            "class_weights",
+            "shuffle",
+            "layout",
+        )
+    }  # fmt: skip
     assert flat(asdict(compose("data=synthetic"))) == common | shared | SYNTHETIC_KEYS
     assert flat(asdict(compose("data=text", "data.train=a.csv"))) == common | shared | TEXT_KEYS
 

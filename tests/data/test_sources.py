@@ -12,6 +12,8 @@ from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 
+CONFIG = IMDBDataConfig(num_words=500, validation_size=200)
+
 
 @pytest.fixture
 def earlier(npz: Path, tmp_path: Path) -> tuple[Splits, dict[str, object]]:
@@ -27,7 +29,7 @@ def earlier(npz: Path, tmp_path: Path) -> tuple[Splits, dict[str, object]]:
 def test_cache_has_them_still(earlier: tuple[Splits, dict[str, object]], tmp_path: Path) -> None:
     splits, data = earlier
     for described in (data, {key: value for key, value in data.items() if key != "prepared"}):  # As older runs do.
-        found = find_splits(tmp_path / "first", described, 500)
+        found = find_splits(tmp_path / "first", described, CONFIG, 500)
         assert found is not None
         np.testing.assert_array_equal(found.test.ids, splits.test.ids)
         np.testing.assert_array_equal(found.validation.labels, splits.validation.labels)
@@ -39,11 +41,11 @@ def test_own_file_with_the_same_content_is_prepared_again(
     splits, data = earlier
     (tmp_path / "empty").mkdir()
     monkeypatch.delenv("IMDB_NPZ", raising=False)
-    assert find_splits(tmp_path / "empty", data, 500) is None
+    assert find_splits(tmp_path / "empty", data, CONFIG, 500) is None
     monkeypatch.setenv("IMDB_NPZ", str(npz))
-    assert find_splits(tmp_path / "empty", data | {"sha256": "0" * 64}, 500) is None
+    assert find_splits(tmp_path / "empty", data | {"sha256": "0" * 64}, CONFIG, 500) is None
     assert list((tmp_path / "empty").iterdir()) == []
-    found = find_splits(tmp_path / "empty", data, 500)
+    found = find_splits(tmp_path / "empty", data, CONFIG, 500)
     assert found is not None
     np.testing.assert_array_equal(found.test.ids, splits.test.ids)
 
@@ -63,8 +65,8 @@ def test_claims_that_do_not_fit_find_nothing(
     claim: dict[str, object], earlier: tuple[Splits, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IMDB_NPZ", raising=False)
-    assert find_splits(tmp_path / "first", earlier[1] | claim, 500) is None
+    assert find_splits(tmp_path / "first", earlier[1] | claim, CONFIG, 500) is None
 
 
 def test_reviews_wider_than_the_network_find_nothing(earlier: tuple[Splits, dict[str, object]], tmp_path: Path) -> None:
-    assert find_splits(tmp_path / "first", earlier[1], 400) is None
+    assert find_splits(tmp_path / "first", earlier[1], CONFIG, 400) is None
