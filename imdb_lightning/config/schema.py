@@ -20,7 +20,8 @@ from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, fi
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+WEIGHTINGS = ("none", "naive_bayes", "tfidf")
 SCHEDULES = ("constant", "cosine", "linear")
 # What can tell how good an epoch was, and whether less or more of it is better.
 MONITORS = {"val/loss": "min", "val/accuracy": "max"}
@@ -40,7 +41,16 @@ class ModelConfig(Section):
     l2: float = real(0.0, "a number, at least 0", lambda l2: l2 >= 0)
     # Share of hidden activations set to zero in training.
     dropout: float = real(0.0, "a number from 0 to below 1", lambda share: 0 <= share < 1, 0.5)
-    optimizer: str = choice(OPTIMIZERS, "adam")  # With Keras's settings.
+    # Of columns, from the training reviews: `naive_bayes`: log ratio of their shares in positive and in negative ones
+    # (Wang and Manning, 2012); `tfidf`: larger for rarer ones.
+    feature_weighting: str = choice(WEIGHTINGS, "none")
+    # Length that each review's weights are scaled to; null: they are not.
+    normalize: float | None = real(None, "a number above 0, or null", lambda length: length > 0, 10.0)
+    # Share of a label in training that goes to both classes alike.
+    label_smoothing: float = real(0.0, "a number from 0 to below 1", lambda share: 0 <= share < 1, 0.1)
+    optimizer: str = choice(OPTIMIZERS, "adam")  # With Keras's settings; `adamw` with torch's.
+    # What `adamw` takes off each weight in a step, times the step size.
+    weight_decay: float = real(0.0, "a number, at least 0", lambda decay: decay >= 0, 0.01)
     learning_rate: float = real(1e-3, "a number above 0", lambda rate: rate > 0)  # Step size.
     # How the step size goes on after warm-up; `cosine` and `linear` end at 0.
     schedule: str = choice(SCHEDULES, "constant")
@@ -53,6 +63,9 @@ class ModelConfig(Section):
         if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
             raise UserError("model.hidden_units", accepted, self.hidden_units, "Try 'model.hidden_units=[16]'.")
+        if self.weight_decay and self.optimizer != "adamw":
+            remedy = "Add model.optimizer=adamw, or use model.l2."
+            raise UserError("model.weight_decay", f"0 with {self.optimizer}", self.weight_decay, remedy)
         # A plain list: with one of OmegaConf's a checkpoint could not be read back with weights_only.
         self.hidden_units = [*units]
 

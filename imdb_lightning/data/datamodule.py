@@ -12,6 +12,7 @@ from imdb_lightning.data.device_bags import DeviceBags, fits
 from imdb_lightning.data.sampling import BatchLoader, EpochOrder, find_class_weights
 from imdb_lightning.data.sources import load_reviews
 from imdb_lightning.data.splits import Splits
+from imdb_lightning.data.weighting import column_factors
 
 # An evaluation batch is this many times `batch_size`: less of Lightning's overhead, 21 MB more when dense.
 EVALUATION_BATCH_FACTOR = 4
@@ -41,6 +42,12 @@ class ReviewDataModule(pl.LightningDataModule):
     def width(self) -> int:
         """Columns of the multi-hot input, after `setup`."""
         return self.splits.width(self.config.num_words)
+
+    def column_factors(self, kind: str) -> torch.Tensor:
+        """What each column counts, float32 `[width]`, after `setup`: `naive_bayes` or `tfidf`; see `data.weighting`."""
+        ngrams = self.splits.ngrams
+        orders = [self.width] if ngrams is None else [len(table) for table in ngrams.tables]
+        return torch.from_numpy(column_factors(kind, self.splits.train, orders))
 
     def train_dataloader(self) -> BatchLoader:
         """Training batches in an order of their own each epoch."""

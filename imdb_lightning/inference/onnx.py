@@ -28,8 +28,31 @@ def to_onnx(network: SentimentNetwork) -> bytes:
         UserError: the extra onnx is not installed.
     """
     onnx = _package("onnx")
-    kernel, bias = network.words.weight, network.words.bias
+    first, bias = network.words, network.words.bias
+    kernel = first.weight if first.factors is None else first.weight * first.factors[:, None]
     weights = {"kernel": kernel, "bias": bias, "zeros": torch.zeros(1, len(bias), dtype=torch.float64)}
+    scaled = "scaled = Identity (narrow)"
+    if first.normalize is not None:
+        # The same sum again, of what each column counts, squared.
+        ones = torch.ones(len(kernel), 1) if first.factors is None else first.factors[:, None]
+        weights |= {
+            "squares": ones.square(), "one_zero": torch.zeros(1, 1, dtype=torch.float64),
+            "length": torch.tensor(first.normalize), "tiny": torch.tensor(torch.finfo(torch.float32).tiny),
+        }  # fmt: skip
+        scaled = """
+            counts = Gather (squares, ids)
+            wide_counts = CastLike (counts, one_zero)
+            running_counts = CumSum (wide_counts, axis)
+            sums_of_counts = Concat <axis = 0> (one_zero, running_counts)
+            counts_at = Gather (sums_of_counts, offsets)
+            counts_after = Slice (counts_at, one, end)
+            counts_before = Slice (counts_at, zero, last)
+            counts_of_bags = Sub (counts_after, counts_before)
+            narrow_counts = CastLike (counts_of_bags, bias)
+            some_counts = Max (narrow_counts, tiny)
+            roots = Sqrt (some_counts)
+            factors = Div (length, roots)
+            scaled = Mul (narrow, factors)"""
     layers, value = [], "words"
     # Dropout does nothing outside training.
     for number, layer in enumerate(layer for layer in network.rest if not isinstance(layer, nn.Dropout)):
@@ -57,7 +80,8 @@ def to_onnx(network: SentimentNetwork) -> bytes:
             before = Slice (at_offsets, zero, last)
             bags = Sub (after, before)
             narrow = CastLike (bags, bias)
-            words = Add (narrow, bias)
+            {scaled}
+            words = Add (scaled, bias)
             {" ".join(layers)}
             column = Sigmoid ({value})
             probabilities = Squeeze (column, one)

@@ -27,7 +27,7 @@ from imdb_lightning.data.ngrams import FILE, NGrams, load_ngrams, to_bytes
 from imdb_lightning.data.prepare import to_words, unknown_id
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
 from imdb_lightning.model.attribution import word_shares
-from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.model.network import SentimentNetwork, build_network
 from imdb_lightning.model.objective import to_probabilities
 from imdb_lightning.runs.files import write_file, write_text
 from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
@@ -176,10 +176,10 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
             slices = [(name, file.get_slice(name)) for name in names]
             found = {name: (part.get_dtype(), part.get_shape()) for name, part in slices}
         # A stranger's settings may ask for any size: it is held against the file's header before memory is taken.
-        if len(found) != 2 * len(model.hidden_units) + 2:
+        if len(found) != 2 * len(model.hidden_units) + 2 + (model.feature_weighting != "none"):
             raise ValueError(f"{len(found)} arrays for {len(model.hidden_units)} hidden layers")
         with torch.device("meta"):
-            network = SentimentNetwork(max(width, 1), model.hidden_units, model.activation, model.dropout)
+            network = build_network(model, max(width, 1))
         expected = {name: ("F32", list(weight.shape)) for name, weight in network.state_dict().items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):

@@ -22,7 +22,7 @@ def word_shares(network: SentimentNetwork, ids: Tensor) -> tuple[Tensor, float]:
         The words' shares, float64 `[n]`, and the bias: the logit of a review without words. Together they add up to the
         logit, computed in float64.
     """
-    kernel, bias = network.words.weight[ids].double(), network.words.bias.double()  # [n, H], [H]
+    kernel, bias = network.words.rows(ids), network.words.bias.double()  # [n, H], [H]
     value, reference = bias + kernel.sum(0), bias
     steps: list[tuple[nn.Module, Tensor, Tensor]] = []
     for layer in copy.deepcopy(network.rest).double():

@@ -15,9 +15,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import ModelConfig
 from imdb_lightning.model.metrics import LossAndAccuracy, join_parts
-from imdb_lightning.model.network import SentimentNetwork
+from imdb_lightning.model.network import build_network
 from imdb_lightning.model.objective import Outcome, outcome_of, to_probabilities
 from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
 
@@ -53,13 +54,27 @@ class SentimentClassifier(pl.LightningModule):
         settings = {"name": "python"} | settings
         config = ModelConfig(hidden_units=hidden_units, activation=activation, loss=loss, **settings)
         self.save_hyperparameters(asdict(config) | {"num_words": num_words})
-        self.network = SentimentNetwork(num_words, config.hidden_units, activation, config.dropout)
+        self.network = build_network(config, num_words)
         self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
         self.test_probabilities = torch.empty(0)  # Of all test reviews in their order, float32 `[R]`, after a test.
         self._parts: list[Tensor] = []
         # Of the schedule; the loader tells when training starts.
         self._steps = self._warmup_steps = 0
         self._saved_totals: list[list[float]] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Before training, takes what columns count from the data module, which finds it in the training reviews.
+
+        Raises:
+            UserError: there are weights of columns, and no data module that finds them.
+        """
+        kind, factors = self.hparams["feature_weighting"], self.network.words.factors
+        if stage == "fit" and factors is not None:
+            find = getattr(getattr(self.trainer, "datamodule", None), "column_factors", None)
+            if find is None:
+                remedy = "Train with a ReviewDataModule, or fill network.words.factors and override setup."
+                raise UserError("feature_weighting", "none without a data module that finds it", kind, remedy)
+            factors.copy_(find(kind))
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Logits `[B]` of being positive; arguments as of `MultiHotLinear.forward`."""
@@ -90,7 +105,9 @@ class SentimentClassifier(pl.LightningModule):
 
     def _step(self, split: str, batch: Batch) -> Outcome:
         labels, _, inputs, offsets, weights = batch
-        outcome = outcome_of(self.network, inputs, offsets, labels, weights, self.hparams["loss"], self.hparams["l2"])
+        smoothing = self.hparams["label_smoothing"] if split == "train" else 0.0
+        targets = labels * (1 - smoothing) + smoothing / 2 if smoothing else labels
+        outcome = outcome_of(self.network, inputs, offsets, targets, weights, self.hparams["loss"], self.hparams["l2"])
         self.totals_of(split).update(outcome, labels)
         return outcome
 
@@ -171,7 +188,9 @@ class SentimentClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer by name, over all parameters, and the schedule of its learning rate, if there is one."""
-        optimizer = OPTIMIZERS[self.hparams["optimizer"]](self.parameters(), self.hparams["learning_rate"])
+        optimizer = OPTIMIZERS[self.hparams["optimizer"]](
+            self.parameters(), self.hparams["learning_rate"], self.hparams["weight_decay"]
+        )
         if self.hparams["schedule"] == "constant" and not self.hparams["warmup_epochs"]:
             return optimizer
         # A plain function: of any other callable LambdaLR puts the attributes in the checkpoint.

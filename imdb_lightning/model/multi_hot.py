@@ -21,9 +21,13 @@ from torch.autograd.function import once_differentiable
 class MultiHotLinear(nn.Module):
     """`y[b] = bias + sum of weight[i] over the ids i in bag b`.
 
+    With `weighted`, column `i` counts `factors[i]` times instead of once; with `normalize`, what the columns of a
+    review count is scaled together, so that it has this length as a vector.
+
     Attributes:
         weight: float32 `[V, H]`, Glorot-uniform (Glorot and Bengio, 2010), as in Keras's `Dense`.
         bias: float32 `[H]`, zeros.
+        factors: float32 `[V]`, a buffer that is not learnt, 1 to begin with; None unless `weighted`.
 
     Example:
         >>> layer = MultiHotLinear(3, 2)
@@ -32,8 +36,12 @@ class MultiHotLinear(nn.Module):
         [[1.0, 1.0], [0.0, 0.0]]
     """
 
-    def __init__(self, num_words: int, units: int) -> None:
+    factors: Tensor | None
+
+    def __init__(self, num_words: int, units: int, weighted: bool = False, normalize: float | None = None) -> None:
         super().__init__()
+        self.normalize = normalize
+        self.register_buffer("factors", torch.ones(num_words) if weighted else None)
         self.weight = nn.Parameter(torch.empty(num_words, units))
         self.bias = nn.Parameter(torch.zeros(units))
         nn.init.xavier_uniform_(self.weight)
@@ -50,11 +58,34 @@ class MultiHotLinear(nn.Module):
             `[B, H]`; float32 for bags, also under autocast.
         """
         if offsets is None:
-            return torch.addmm(self.bias, inputs, self.weight)
-        summed: Tensor = _SumOfRows.apply(  # type: ignore[no-untyped-call]
-            self.weight, inputs.contiguous(), offsets.contiguous()
-        )
+            rows = inputs if self.factors is None else inputs * self.factors
+            if self.normalize is not None:
+                rows = rows * self._scale(rows.square().sum(1, keepdim=True))
+            return torch.addmm(self.bias, rows, self.weight)
+        ids, offsets = inputs.contiguous(), offsets.contiguous()
+        summed: Tensor = _SumOfRows.apply(self.weight, ids, offsets, self.factors)  # type: ignore[no-untyped-call]
+        if self.normalize is not None:
+            summed = summed * self._scale(self._squares(ids, offsets))
         return summed + self.bias
+
+    def _squares(self, ids: Tensor, offsets: Tensor) -> Tensor:
+        """The sum of what a review's columns count, squared, `[B, 1]`."""
+        if self.factors is None:
+            return offsets.diff().to(self.weight.dtype)[:, None]
+        squares = self.factors.square()[:, None]
+        return F.embedding_bag(ids, squares, offsets, mode="sum", include_last_offset=True)
+
+    def _scale(self, squares: Tensor) -> Tensor:
+        assert self.normalize is not None
+        # A review without columns has a length of 0, and nothing to scale.
+        return self.normalize * squares.clamp_min(torch.finfo(squares.dtype).tiny).rsqrt()
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """What each column of one review adds, float64 `[n, H]`, of ids int64 `[n]`."""
+        counts = torch.ones(len(ids), dtype=torch.float64) if self.factors is None else self.factors[ids].double()
+        if self.normalize is not None and len(ids):
+            counts = counts * self._scale(counts.square().sum())
+        return self.weight[ids].double() * counts[:, None]
 
     def extra_repr(self) -> str:
         """The sizes, for printing."""
@@ -62,26 +93,30 @@ class MultiHotLinear(nn.Module):
 
 
 class _SumOfRows(torch.autograd.Function):
-    """`y[b] = sum of weight[i] over i in bag b`, with its gradient as the same sum over the transposed bags."""
+    """`y[b] = sum of factors[i] * weight[i] over i in bag b`; its gradient is the same sum over the transposed bags."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(ids, offsets)
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, offsets: Tensor, factors: Tensor | None) -> Tensor:
+        ctx.save_for_backward(ids, offsets, factors)
         ctx.num_words = len(weight)
-        return F.embedding_bag(ids, weight, offsets, mode="sum", include_last_offset=True)
+        counts = None if factors is None else factors[ids]
+        return F.embedding_bag(ids, weight, offsets, mode="sum", include_last_offset=True, per_sample_weights=counts)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # [B, H]
-        ids, offsets = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # [B, H]
+        ids, offsets, factors = ctx.saved_tensors
         sparse = _scipy_sparse()
         if sparse is not None and gradient.device.type == "cpu" and gradient.dtype == torch.float32:
             ones = np.ones(len(ids), np.float32)
             inputs = sparse.csr_array((ones, ids.numpy(), offsets.numpy()), (len(gradient), ctx.num_words))
-            return torch.from_numpy(inputs.T @ gradient.contiguous().numpy()), None, None  # [V, H]
-        rows, starts = transpose(ids, offsets, ctx.num_words)
-        summed = F.embedding_bag(rows, gradient.contiguous(), starts, mode="sum", include_last_offset=True)
-        return summed, None, None  # [V, H]
+            summed = torch.from_numpy(inputs.T @ gradient.contiguous().numpy())
+        else:
+            rows, starts = transpose(ids, offsets, ctx.num_words)
+            summed = F.embedding_bag(rows, gradient.contiguous(), starts, mode="sum", include_last_offset=True)
+        if factors is not None:
+            summed *= factors[:, None]  # Not within the sums, which SciPy and torch would round in different ways.
+        return summed, None, None, None  # [V, H]
 
 
 @cache

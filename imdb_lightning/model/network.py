@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from imdb_lightning.config.schema import ModelConfig
 from imdb_lightning.model.multi_hot import MultiHotLinear
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -15,12 +17,16 @@ class SentimentNetwork(nn.Module):
     """Bags of words to logits of being positive.
 
     Each hidden layer is linear, activation, dropout; the output is linear. Kernels start Glorot-uniform and
-    biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`.
+    biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`;
+    `weighted`: columns have weights.
     """
 
-    def __init__(self, num_words: int, hidden_units: Sequence[int], activation: str, dropout: float) -> None:
+    def __init__(
+        self, num_words: int, hidden_units: Sequence[int], activation: str, dropout: float, weighted: bool = False,
+        normalize: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.words = MultiHotLinear(num_words, hidden_units[0])
+        self.words = MultiHotLinear(num_words, hidden_units[0], weighted, normalize)
         rest: list[nn.Module] = []
         for units, next_units in zip(hidden_units, [*hidden_units[1:], 1], strict=True):
             rest.append(ACTIVATIONS[activation]())
@@ -31,6 +37,12 @@ class SentimentNetwork(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
             rest.append(linear)
+        if weighted:
+            # Half of the units for, half against, all alike: over ten seeds of `experiment=best` 0.9176 ± 0.0006 where
+            # a drawn start gave 0.9155 ± 0.0017.
+            with torch.no_grad():
+                linear.weight.fill_(linear.in_features**-0.5)
+                linear.weight[:, 1::2].neg_()
         self.rest = nn.Sequential(*rest)
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
@@ -42,3 +54,11 @@ class SentimentNetwork(nn.Module):
         """The kernels that an L2 penalty is on: of all layers but the output, without biases."""
         linear = [layer.weight for layer in self.rest if isinstance(layer, nn.Linear)]
         return [self.words.weight, *linear[:-1]]
+
+
+def build_network(config: ModelConfig, num_words: int) -> SentimentNetwork:
+    """The network of a config; weights of columns, if it has them, are 1."""
+    weighted = config.feature_weighting != "none"
+    return SentimentNetwork(
+        num_words, config.hidden_units, config.activation, config.dropout, weighted, config.normalize
+    )

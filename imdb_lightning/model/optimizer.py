@@ -36,11 +36,13 @@ class KerasAdam(torch.optim.Adam):
         return super().step(closure)
 
 
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]] = {
-    "adam": KerasAdam,
-    "rmsprop": lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr, alpha=0.9, eps=1e-7),
-    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float, float], torch.optim.Optimizer]] = {
+    "adam": lambda parameters, lr, _: KerasAdam(parameters, lr),
+    "adamw": lambda parameters, lr, decay: torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True),
+    "rmsprop": lambda parameters, lr, _: torch.optim.RMSprop(parameters, lr=lr, alpha=0.9, eps=1e-7),
+    "sgd": lambda parameters, lr, _: torch.optim.SGD(parameters, lr=lr),
 }
+"""By name, of parameters, learning rate and weight decay."""
 
 
 def learning_rate_factor(step: int, schedule: str, warmup_steps: int, steps: int) -> float:

@@ -52,6 +52,8 @@ KEYS = {
     "name": "shallow_relu_bce", "seed": 0, "keep": True, "logger": {},
     "model.name": "shallow_relu_bce", "model.hidden_units": [16], "model.activation": "relu", "model.loss": "bce",
     "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
+    "model.feature_weighting": "none", "model.normalize": None, "model.label_smoothing": 0.0,
+    "model.weight_decay": 0.0,
     "model.schedule": "constant", "model.warmup_epochs": 0.0,
     "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
     "data.ngrams": 1, "data.min_count": 1,
@@ -162,7 +164,7 @@ REFUSALS = {
     "model.learning_rate=0": r"model\.learning_rate: expected a number above 0",
     "model.learning_rate=inf": r"model\.learning_rate: expected a number above 0",
     "model.name=a/b": r"model\.name: expected a name without '/'",
-    "model=nosuch": r"model: expected one of deep_tanh_mse, regularized_relu_bce, shallow_relu_bce, but got 'nosuch'",
+    "model=nosuch": r"model: expected one of deep_tanh_mse, nb_ngrams, regularized_relu_bce, .* but got 'nosuch'",
     "modle=deep_tanh_mse": r"modle: expected one of the keys .* Did you mean model\?",
     "trainer=tpu": r"trainer: expected one of cpu, ddp, ddp_cpu, gpu",
     "trainer.max_epochs=0": r"trainer\.max_epochs: expected a whole number, at least 1",
@@ -181,7 +183,7 @@ REFUSALS = {
     "seed=-1": r"seed: expected a whole number from 0 to 4294967295, but got -1",
     "seed=null": r"seed: expected int, but got None",
     "seed=1,2": r"To sweep over it, add --multirun",
-    "+experiment=notebook": r"experiment: expected one of notebook/deep_tanh_mse",
+    "+experiment=notebook": r"experiment: expected one of best, notebook/deep_tanh_mse",
     "experiment=notebook/deep_tanh_mse": r"use \+experiment=notebook/deep_tanh_mse",
     "seed": r"seed: expected group=option or key=value",
     "~data": r"Missing mandatory value: data",
@@ -259,7 +261,7 @@ def test_sweep_without_a_good_job_is_refused() -> None:
 def test_glob_finds_options_in_folders() -> None:
     configs = read("-m", "+experiment=glob(notebook/*)").configs
     assert {config.model.name for config in configs} == set(NETWORKS)
-    with pytest.raises(UserError, match="a glob that matches one of notebook/deep_tanh_mse"):
+    with pytest.raises(UserError, match="a glob that matches one of best, notebook/deep_tanh_mse"):
         read("-m", "+experiment=glob(book/*)")
 
 

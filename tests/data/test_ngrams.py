@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 from imdb_lightning.config.errors import UserError
@@ -180,6 +180,32 @@ def test_a_run_answers_by_ngrams(
     answer = command(tmp_path, "run", "--text=film", module="imdb_lightning.predict")
     assert answer.returncode == 2
     assert "run/ngrams.safetensors: expected the n-grams of a run, but got No such file" in answer.stderr
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_best_is_the_same_over_processes_and_finds_weights_in_training_alone(
+    files: dict[str, str], command: Command, tmp_path: Path
+) -> None:
+    settings = ["data=text", "+experiment=best", "trainer.max_epochs=3", "data.batch_size=50"]
+    settings += [f"data.{name}={path}" for name, path in files.items()]
+    other = tmp_path / "other.jsonl"  # The test's labels turned round.
+    rows = [json.loads(line) for line in Path(files["test"]).read_text().splitlines()]
+    other.write_text("".join(json.dumps(row | {"label": 1 - row["label"]}) + "\n" for row in rows))
+    for folder, some in (("one", []), ("two", ["trainer=ddp_cpu"]), ("turned", [f"data.test={other}"])):
+        answer = command(tmp_path, *settings, *some, f"hydra.run.dir={folder}")
+        assert answer.returncode == 0, answer.stderr
+    one, two, turned = (load_file(tmp_path / folder / "model.safetensors") for folder in ("one", "two", "turned"))
+    for name, weight in one.items():
+        np.testing.assert_allclose(weight, two[name], atol=3e-7)
+        np.testing.assert_array_equal(weight, turned[name])
+    np.testing.assert_array_equal(one["words.factors"], two["words.factors"])
+    assert one["words.factors"].std() > 0.1
+    texts = ["a wonderful film", "the worst film", ""]
+    first, second = (load_run(tmp_path / folder).predict_proba(texts) for folder in ("one", "two"))
+    np.testing.assert_allclose(first, second, atol=3e-7)
+    explanation = load_run(tmp_path / "one").explain(texts[0])
+    assert explanation.probability == pytest.approx(float(first[0]), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_split_is_stratified_and_whole() -> None:
 
 @pytest.mark.slow
 def test_bags_hold_the_words_of_their_reviews(tmp_path: Path) -> None:
-    splits = load_packaged(tmp_path, train_size=None, num_words=10_000)
+    splits = load_packaged(tmp_path, IMDBDataConfig())
     texts, labels = read_reviews(find_file())
     rows = stratified_split(labels, (TRAIN, VALIDATION), np.random.default_rng(SPLIT_SEED))
     training_words = {word for row in rows[0] for word in tokenize(texts[row])}

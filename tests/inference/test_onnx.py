@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from imdb_lightning.inference.saved_run import load_run
 from imdb_lightning.model.network import ACTIVATIONS, SentimentNetwork
@@ -31,10 +32,13 @@ def test_onnxruntime_gives_our_probabilities(
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_every_activation_is_exported(activation: str) -> None:
+@pytest.mark.parametrize("weighting", [(), (True, None), (False, 10.0), (True, 10.0)])
+def test_every_network_is_exported(activation: str, weighting: tuple) -> None:
     from imdb_lightning.inference.onnx import compare, to_onnx
 
-    network = SentimentNetwork(30, [5, 4], activation, dropout=0.2).eval()
+    network = SentimentNetwork(30, [5, 4], activation, 0.2, *weighting).eval()
+    if network.words.factors is not None:
+        torch.nn.init.normal_(network.words.factors)
     assert compare(network, to_onnx(network)) < 1e-5
 
 

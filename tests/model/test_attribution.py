@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,11 @@ from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import ACTIVATIONS, SentimentNetwork
 
 
-def network(hidden_units: list[int], activation: str) -> SentimentNetwork:
+def network(hidden_units: list[int], activation: str, *weighting: Any) -> SentimentNetwork:
     torch.manual_seed(3)
-    made = SentimentNetwork(40, hidden_units, activation, dropout=0.5).eval()
+    made = SentimentNetwork(40, hidden_units, activation, 0.5, *weighting).eval()
+    if made.words.factors is not None:
+        torch.nn.init.normal_(made.words.factors)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return made
@@ -20,8 +24,9 @@ def network(hidden_units: list[int], activation: str) -> SentimentNetwork:
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 @pytest.mark.parametrize("hidden_units", [[6], [5, 4, 3]])
-def test_shares_and_bias_add_up_to_the_logit(hidden_units: list[int], activation: str) -> None:
-    made = network(hidden_units, activation)
+@pytest.mark.parametrize("weighting", [(), (True, None), (False, 10.0), (True, 10.0)])
+def test_shares_and_bias_add_up_to_the_logit(hidden_units: list[int], activation: str, weighting: tuple) -> None:
+    made = network(hidden_units, activation, *weighting)
     made.requires_grad_(False)
     for ids in ([1, 4, 7, 39], [2], []):
         shares, bias = word_shares(made, torch.tensor(ids, dtype=torch.long))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
 from imdb_lightning import IMDBDataModule, SentimentClassifier
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import multi_hot
 from imdb_lightning.data.sampling import BatchLoader
@@ -212,6 +213,29 @@ def test_class_weights_make_losses_weighted_means(npz: Path, cache: Path, tmp_pa
     rows = slice(0, len(batch.labels))
     expected = (of_reviews[rows] * losses[rows]).sum() / of_reviews[rows].sum() + penalty
     assert classifier.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_are_smoothed_in_training_alone() -> None:
+    torch.manual_seed(0)
+    rows, labels = torch.rand(6, 20).round(), torch.tensor([0, 1, 1, 0, 1, 0])
+    classifier = SentimentClassifier([4], "relu", "bce", num_words=20, label_smoothing=0.2)
+    probabilities = torch.sigmoid(classifier(rows).double()).detach().numpy()
+    for step, targets in (
+        (lambda: classifier.training_step((rows, labels), 0), np.where(labels == 1, 0.9, 0.1)),
+        (lambda: classifier.validation_step((rows, labels), 0), labels.numpy()),
+    ):
+        step()
+        losses = -targets * np.log(probabilities) - (1 - targets) * np.log1p(-probabilities)
+        loss, accuracy = classifier.totals_of("train" if targets[0] else "val").compute()
+        assert loss.item() == pytest.approx(losses.mean(), rel=1e-6)
+        assert accuracy.item() == ((probabilities > 0.5) == labels.numpy()).mean()
+
+
+def test_weights_of_columns_need_a_data_module_that_finds_them(tmp_path: Path) -> None:
+    classifier = SentimentClassifier([4], "relu", "bce", num_words=20, feature_weighting="naive_bayes")
+    loader = torch.utils.data.DataLoader([(torch.zeros(20), torch.tensor(1))])
+    with pytest.raises(UserError, match="feature_weighting: expected none without a data module that finds it"):
+        stock_trainer(tmp_path, max_epochs=1).fit(classifier, loader, loader)
 
 
 def test_mean_squared_error_does_not_saturate_in_bfloat16() -> None:

@@ -58,18 +58,49 @@ def test_forward_and_gradient_equal_dense_algebra(case: str, dtype: torch.dtype)
     np.testing.assert_allclose(layer.bias.grad, gradient.sum(0), atol=5e-6)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("normalize", [None, 10.0])
+def test_weights_of_columns_equal_dense_algebra(case: str, weighted: bool, normalize: float | None) -> None:
+    rows, words, units, density = CASES[case]
+    dense = make_dense(rows, words, density)
+    layer = MultiHotLinear(words, units, weighted, normalize)
+    counts = dense
+    if weighted:
+        torch.nn.init.normal_(layer.factors)
+        counts = dense * layer.factors.double().numpy()
+    if normalize is not None:
+        lengths = np.linalg.norm(counts, axis=1, keepdims=True)
+        counts = np.divide(normalize * counts, lengths, out=np.zeros_like(counts), where=lengths > 0)
+    upstream = torch.randn(rows, units)
+    output = layer(*tensors(dense))
+    output.backward(upstream)
+    expected = counts @ layer.weight.detach().double().numpy()
+    np.testing.assert_allclose(output.detach(), expected, atol=5e-6)
+    np.testing.assert_allclose(layer.weight.grad, counts.T @ upstream.double().numpy(), atol=2e-5)
+    np.testing.assert_allclose(layer(torch.from_numpy(dense).float()).detach(), expected, atol=5e-6)
+    ids, _ = tensors(dense[:1], torch.int64)
+    np.testing.assert_allclose(layer.rows(ids).sum(0).detach(), expected[0], atol=5e-6)
+    assert ("factors" in layer.state_dict()) == weighted
+
+
 @pytest.mark.fast
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", [*CASES, "a large batch"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_gradient_by_scipy_has_the_bits_of_the_gather(case: str, dtype: torch.dtype) -> None:
+def test_gradient_by_scipy_has_the_bits_of_the_gather(case: str, dtype: torch.dtype, weighted: bool) -> None:
     pytest.importorskip("scipy", reason="needs the extra fast")
     rows, words, units, density = CASES.get(case, (3000, 500, 16, 0.2))
     ids, offsets = tensors(make_dense(rows, words, density), dtype)
-    layer = MultiHotLinear(words, units)
+    layer = MultiHotLinear(words, units, weighted)
+    if weighted:
+        torch.nn.init.normal_(layer.factors)
     upstream = torch.randn(units, rows).T  # Not contiguous.
     layer(ids, offsets).backward(upstream)
     bags, starts = transpose(ids, offsets, words)
     expected = F.embedding_bag(bags, upstream.contiguous(), starts, mode="sum", include_last_offset=True)
+    if weighted:
+        expected *= layer.factors[:, None]
     assert layer.weight.grad is not None
     assert layer.weight.grad.numpy().tobytes() == expected.numpy().tobytes()
 

@@ -14,7 +14,7 @@ def test_step_that_overflows_leaves_no_trace(name: str) -> None:
     results = []
     for scaled, kept in ((True, gradients), (False, [gradients[0], gradients[2]])):
         weight = torch.nn.Parameter(torch.tensor([0.5, -0.5]))
-        optimizer = OPTIMIZERS[name]([weight], 1e-3)
+        optimizer = OPTIMIZERS[name]([weight], 1e-3, 0.0)
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
         for gradient in kept:
             optimizer.zero_grad()
