@@ -60,14 +60,9 @@ def columns_key(config: DataConfig) -> str:
     """
     if not config.learns_columns():
         return str(config.num_words)
-    sizes = (
-        config.num_words,
-        config.ngrams,
-        config.min_count,
-        config.train_size,
-        getattr(config, "validation_size", None),
-    )
-    return hashlib.sha256(repr(sizes).encode()).hexdigest()[:16]
+    training = getattr(config, "validation_size", None), config.train_size
+    columns = config.num_words, config.ngrams, config.min_count
+    return hashlib.sha256(repr(columns + training).encode()).hexdigest()[:16]
 
 
 def unknown_id(config: DataConfig) -> int:
