@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.data import DataConfig
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import BagsWriter, Ids
 from imdb_lightning.data.ngrams import FILE, learn, to_bytes
 from imdb_lightning.data.splits import DEVELOPMENT, TEST
@@ -24,6 +25,9 @@ def write_splits(folder: Path, config: DataConfig, development: Chunks, test: Ch
     """Writes bags of the two splits, and the n-grams where columns are such.
 
     In `development` the first `validation_size` reviews are for validation, the next `train_size` or all for training.
+
+    Raises:
+        UserError: no training review has a column.
     """
     splits = {DEVELOPMENT: development, TEST: test}
     if not config.learns_columns():
@@ -46,9 +50,12 @@ def write_splits(folder: Path, config: DataConfig, development: Chunks, test: Ch
             first += len(lengths)
 
     ngrams = learn(training, config.ngrams, config.min_count)
+    if not len(ngrams):
+        accepted = "a number of training reviews that some word is in"
+        raise UserError("data.min_count", accepted, config.min_count, "Lower it.")
     (folder / FILE).write_bytes(to_bytes(ngrams))
     for name, chunks in splits.items():
-        with BagsWriter(folder, name, max(len(ngrams), 1)) as writer:
+        with BagsWriter(folder, name, len(ngrams)) as writer:
             for ids, lengths, labels in _small(chunks()):
                 writer.append_bags(*ngrams.bags(to_words(ids), lengths), labels)
 

@@ -128,12 +128,12 @@ class BatchLoader:
         self, order: NDArray[np.int32] | None, parts: list[slice]
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         in_blocks = self.sampler is not None and self.sampler.shuffle == "blocks"
-        asked = parts[0].start // MIXED_ROWS * MIXED_ROWS if parts else 0
+        requested = parts[0].start // MIXED_ROWS * MIXED_ROWS if parts else 0
         for part in parts:
-            # What is mixed next has come from the disk when its turn is.
-            while order is not None and in_blocks and asked < min(part.stop + MIXED_ROWS, len(order)):
-                self.bags.will_need(order[asked : asked + MIXED_ROWS])
-                asked += MIXED_ROWS
+            # The rows up to `requested` are being read: those that are mixed next have come when their turn is.
+            while order is not None and in_blocks and requested < min(part.stop + MIXED_ROWS, len(order)):
+                self.bags.will_need(order[requested : requested + MIXED_ROWS])
+                requested += MIXED_ROWS
             # Neighbouring rows share memory with the bags; rows of a permutation are copied.
             ids, offsets = self.bags.span(part.start, part.stop) if order is None else self.bags.take(order[part])
             labels = torch.from_numpy(self.bags.labels[part if order is None else order[part]])

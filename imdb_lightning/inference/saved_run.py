@@ -179,7 +179,7 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
         if len(found) != 2 * len(model.hidden_units) + 2 + (model.feature_weighting != "none"):
             raise ValueError(f"{len(found)} arrays for {len(model.hidden_units)} hidden layers")
         with torch.device("meta"):
-            network = build_network(model, max(width, 1))
+            network = build_network(model, width)
         expected = {name: ("F32", list(weight.shape)) for name, weight in network.state_dict().items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):

@@ -223,6 +223,13 @@ def test_damaged_tables_are_refused(tables: list, message: str, tmp_path: Path) 
         load_ngrams(tmp_path)
 
 
+def test_more_reviews_than_any_word_is_in_are_refused(files: dict[str, str], tmp_path: Path) -> None:
+    config = TextDataConfig(**files, min_count=1000, cache_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"data\.min_count: expected a number of training reviews .* but got 1000"):
+        load_reviews(config)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
 def test_generated_reviews_have_no_ngrams() -> None:
     settings: list[dict] = [{"ngrams": 2}, {"min_count": 2}, {"num_words": None}]
     for some in settings:
