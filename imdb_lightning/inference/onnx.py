@@ -39,17 +39,9 @@ def to_onnx(network: SentimentNetwork) -> bytes:
             "squares": ones.square(), "one_zero": torch.zeros(1, 1, dtype=torch.float64),
             "length": torch.tensor(first.normalize), "tiny": torch.tensor(torch.finfo(torch.float32).tiny),
         }  # fmt: skip
-        scaled = """
-            counts = Gather (squares, ids)
-            wide_counts = CastLike (counts, one_zero)
-            running_counts = CumSum (wide_counts, axis)
-            sums_of_counts = Concat <axis = 0> (one_zero, running_counts)
-            counts_at = Gather (sums_of_counts, offsets)
-            counts_after = Slice (counts_at, one, end)
-            counts_before = Slice (counts_at, zero, last)
-            counts_of_bags = Sub (counts_after, counts_before)
-            narrow_counts = CastLike (counts_of_bags, bias)
-            some_counts = Max (narrow_counts, tiny)
+        scaled = f"""
+            {_sums("squares", "one_zero", "counts")}
+            some_counts = Max (counts, tiny)
             roots = Sqrt (some_counts)
             factors = Div (length, roots)
             scaled = Mul (narrow, factors)"""
@@ -71,15 +63,7 @@ def to_onnx(network: SentimentNetwork) -> bytes:
         <int64 axis = {{0}}, int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] last = {{-1}},
          int64[1] end = {{{2**62}}}>
         {{
-            rows = Gather (kernel, ids)
-            wide = CastLike (rows, zeros)
-            running = CumSum (wide, axis)
-            sums = Concat <axis = 0> (zeros, running)
-            at_offsets = Gather (sums, offsets)
-            after = Slice (at_offsets, one, end)
-            before = Slice (at_offsets, zero, last)
-            bags = Sub (after, before)
-            narrow = CastLike (bags, bias)
+            {_sums("kernel", "zeros", "narrow")}
             {scaled}
             words = Add (scaled, bias)
             {" ".join(layers)}
@@ -90,6 +74,21 @@ def to_onnx(network: SentimentNetwork) -> bytes:
     model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def _sums(table: str, zeros: str, result: str) -> str:
+    """The sum of a table's rows over each bag; `zeros` is a row of zeros in float64."""
+    name = f"{result}_"
+    return f"""
+            {name}rows = Gather ({table}, ids)
+            {name}wide = CastLike ({name}rows, {zeros})
+            {name}running = CumSum ({name}wide, axis)
+            {name}sums = Concat <axis = 0> ({zeros}, {name}running)
+            {name}at_offsets = Gather ({name}sums, offsets)
+            {name}after = Slice ({name}at_offsets, one, end)
+            {name}before = Slice ({name}at_offsets, zero, last)
+            {name}bags = Sub ({name}after, {name}before)
+            {result} = CastLike ({name}bags, bias)"""
 
 
 @torch.inference_mode()
