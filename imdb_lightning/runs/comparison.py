@@ -15,6 +15,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import flatten
 from imdb_lightning.runs import records
+from imdb_lightning.runs.averaging import ensemble_accuracy
 
 # Numbers of a group, and how many decimals of each are shown.
 COLUMNS = {
@@ -65,6 +66,7 @@ class Group:
     loss: str  # What kind it is; losses of different kinds are not to be compared.
     data: str  # Source and sizes of the reviews.
     notebook: float | None  # The notebook's test accuracy; None for settings or reviews that are not its own.
+    ensemble: float | None  # Test accuracy of the mean of the runs' probabilities; see `ensemble_accuracy`.
 
     def statistics(self) -> list[tuple[float, float | None]]:
         """Of each of `COLUMNS` the mean and the sample's standard deviation, which a single run does not have."""
@@ -100,7 +102,11 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups completed runs, those on the same data side by side, else in the order in which they first appear."""
+    """Groups completed runs, those on the same data side by side, else in the order in which they first appear.
+
+    Raises:
+        UserError: a file of a run is damaged.
+    """
     members: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], list[Run]]] = {}
     for run in runs:
         if run.result is not None:
@@ -113,7 +119,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for (data, name), found in sorted(members.items(), key=lambda item: order.index(item[0][0])):
         settings = [dict(key) for key in found]
         for own, label, group in zip(settings, _labels(name, settings), found.values(), strict=True):
-            groups.append(Group(label, group, _loss_kind(own), data, _notebook_accuracy(own, group)))
+            ensemble = ensemble_accuracy([run.folder for run in group])
+            groups.append(Group(label, group, _loss_kind(own), data, _notebook_accuracy(own, group), ensemble))
     return groups
 
 

@@ -6,6 +6,7 @@ tables and plots of finished runs are made from these files alone.
 
 import csv
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ WEIGHTS, VOCABULARY, CHECKPOINT = "model.safetensors", "vocabulary.json", "check
 TRAIN, VALIDATION = "train", "validation"
 # A run's states.
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+_PREDICTED = "row,label,probability"  # Header of `predictions.csv`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,34 @@ def write_predictions(folder: Path, labels: NDArray[np.integer[Any]], probabilit
     """Writes `predictions.csv`: rows from 0 in the test split's order; nine digits give a float32 back exactly."""
     pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
     rows = [f"{row},{label},{probability:.9g}" for row, (label, probability) in enumerate(pairs)]
-    write_text(folder / PREDICTIONS, "\n".join(["row,label,probability", *rows]) + "\n")
+    write_text(folder / PREDICTIONS, "\n".join([_PREDICTED, *rows]) + "\n")
+
+
+def read_predictions(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+    """Labels of 0 and 1 and probabilities, both `[R]`, as `write_predictions` wrote them; None without the file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8") as file:
+            header, first = file.readline(), file.readline()
+            if header.rstrip("\n") != _PREDICTED or not first:
+                raise ValueError("another header" if first else "no rows")
+            table = np.loadtxt(itertools.chain([first], file), delimiter=",", comments=None, ndmin=2)
+        rows, labels, probabilities = table.T
+        # Written so that NaN is refused, too.
+        if not (np.isin(labels, (0, 1)).all() and ((probabilities >= 0) & (probabilities <= 1)).all()):
+            raise ValueError("labels besides 0 and 1, or probabilities besides those from 0 to 1")
+        if not np.array_equal(rows, np.arange(len(rows))):
+            raise ValueError("rows missing, or in another order")
+    except (OSError, ValueError) as error:
+        found = f"other content ({' '.join(str(error).split())})"
+        raise UserError(path, "predictions as a run writes them", found, "Remove it, or run it again.") from error
+    return labels.astype(np.uint8), probabilities.astype(np.float32)
 
 
 def _read_record(path: Path, kind: type[_Record]) -> _Record:

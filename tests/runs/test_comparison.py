@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch.command_line import read_command_line, register_schema
 from imdb_lightning.runs.comparison import find_runs, group_runs
 from imdb_lightning.runs.lifecycle import write_settings
-from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json
+from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json, write_predictions
 from imdb_lightning.runs.report import compare, write_comparison
 
 
@@ -174,6 +175,64 @@ def test_notebook_does_not_stand_beside_other_settings(setting: str, tmp_path: P
 def test_notebook_does_not_stand_beside_other_reviews(other: dict[str, object], tmp_path: Path) -> None:
     make_run(tmp_path / "0_a", 0.8, "data=imdb", data=KERAS_REVIEWS | other)
     assert notebook_column(tmp_path) == [""]
+
+
+PREDICTED = [np.array(row, np.float32) for row in ([0.9, 0.4, 0.3, 0.2], [0.6, 0.8, 0.9, 0.1], [0.1, 0.4, 0.2, 0.9])]
+
+
+def make_seeds(folder: Path, labels: list[list[int]]) -> None:
+    """Runs of one group, the first on the first of `PREDICTED`, and so on."""
+    for seed, (own, probabilities) in enumerate(zip(labels, PREDICTED, strict=False)):
+        make_run(folder / f"{seed}_a", 0.5, f"seed={seed}")
+        write_predictions(folder / f"{seed}_a", np.array(own), probabilities[: len(own)])
+
+
+def ensemble_column(folder: Path) -> list[str]:
+    compare([folder], folder)
+    rows = csv.DictReader((folder / "comparison.csv").read_text().splitlines())
+    return [row["ensemble_test_accuracy"] for row in rows]
+
+
+def test_ensemble_is_the_mean_of_a_groups_probabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_seeds(tmp_path, [[1, 1, 0, 0]] * 3)
+    make_run(tmp_path / "3_b", 0.5, "model=deep_tanh_mse")
+    write_predictions(tmp_path / "3_b", np.array([1, 1, 0, 0]), PREDICTED[0])
+    expected = ((np.mean(PREDICTED, axis=0) > 0.5) == [1, 1, 0, 0]).mean()
+    assert expected == 1.0
+    assert [((part > 0.5) == [1, 1, 0, 0]).mean() for part in PREDICTED] == [0.75, 0.75, 0.25]
+    assert ensemble_column(tmp_path) == [str(expected), ""]
+    header, _, first, second = (tmp_path / "comparison.md").read_text().splitlines()[2:]
+    assert (header[-12:], first[-10:], second[-4:]) == ("| ensemble |", "| 1.0000 |", "|  |")
+    assert "┃ ensemble ┃" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("labels", [[[1, 1, 0, 0]], [[1, 1, 0, 0], [1, 1, 0]], [[1, 1, 0, 0], [1, 0, 1, 0]]])
+def test_no_ensemble_of_one_run_or_of_other_tests(labels: list[list[int]], tmp_path: Path) -> None:
+    make_seeds(tmp_path, labels)
+    assert ensemble_column(tmp_path) == [""]
+
+
+def test_no_ensemble_without_predictions(tmp_path: Path) -> None:
+    make_seeds(tmp_path, [[1, 1, 0, 0]] * 3)
+    (tmp_path / "1_a" / "predictions.csv").unlink()
+    assert ensemble_column(tmp_path) == [""]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "row,label,probability\n", "label,probability\n1,0.5\n", "row,label,probability\n0,1\n",
+        "row,label,probability\n0,1,high\n", "row,label,probability\n0,1,nan\n", "row,label,probability\n0,1,1.5\n",
+        "row,label,probability\n0,2,0.5\n", "row,label,probability\n1,1,0.5\n", "row,label,probability\n0,1,0.5\n1,",
+        "row,label,probability\n0,1,0.5\n\udcff",
+    ],
+)  # fmt: skip
+def test_damaged_predictions_are_refused_by_name(content: str, tmp_path: Path) -> None:
+    make_seeds(tmp_path, [[1, 1, 0, 0]] * 2)
+    (tmp_path / "1_a" / "predictions.csv").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"1_a/predictions\.csv: expected predictions as a run writes them, but got"):
+        compare([tmp_path], tmp_path)
+    assert not (tmp_path / "comparison.csv").exists()
 
 
 def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
