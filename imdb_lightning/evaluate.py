@@ -1,4 +1,4 @@
-"""The command `python -m imdb_lightning.evaluate RUN [--data FILE]`: a finished run tested again, in full."""
+"""The command `python -m imdb_lightning.evaluate RUN [RUN ...] [--data FILE]`: finished runs tested again, in full."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,8 @@ def main() -> None:
         from imdb_lightning.inference.evaluation import evaluate
 
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.evaluate", description=__doc__.partition(": ")[2])
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    about_runs = "folder of a finished run; of several, the mean of their probabilities is tested"
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=about_runs)
     parser.add_argument(
         "--data", action="append", metavar="FILE", help="labelled reviews, instead of the run's own test"
     )
@@ -25,9 +26,8 @@ def main() -> None:
     parser.add_argument("--encoding", help="of FILE")
     parser.add_argument("--header", choices=("true", "false"), help="whether FILE begins with names of columns")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="that holds the run's reviews (default: your own)")
-    parser.add_argument(
-        "--output", type=Path, help="folder to write (default: RUN/evaluation/test, or .../FILE's name)"
-    )
+    about_output = "folder to write (default: RUN/evaluation/test, or .../FILE's name; of several: .../ensemble_test)"
+    parser.add_argument("--output", type=Path, help=about_output)
     parser.add_argument("--wrong", type=int, default=10, help="most confidently wrong reviews to show (default: 10)")
     evaluate(**vars(parser.parse_args()))
 

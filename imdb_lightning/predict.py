@@ -1,4 +1,4 @@
-"""The command `python -m imdb_lightning.predict RUN [FILE]`: probabilities, and reasons, for raw reviews."""
+"""The command `python -m imdb_lightning.predict RUN [RUN ...] [FILE]`: probabilities, and reasons, for raw reviews."""
 
 import argparse
 import signal
@@ -13,8 +13,9 @@ from imdb_lightning.config.imports import large_imports
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m imdb_lightning.predict", description=__doc__.partition(": ")[2])
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="reviews; -, the default: standard input")
+    about_runs = "folder of a finished run; several answer with the mean of their probabilities"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=about_runs)
+    parser.add_argument("file", nargs="?", metavar="FILE", help="reviews; -, the default: standard input")
     parser.add_argument("--text", action="append", help="a review; may be given several times, instead of FILE")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the answers (default: csv)")
@@ -27,16 +28,18 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=10, help="words to show on a terminal (default: 10)")
     arguments = parser.parse_args()
     with large_imports():
-        from imdb_lightning.inference.answers import Style, answer
+        from imdb_lightning.inference.answers import Style, answer, runs_and_file
 
     # Colors are for people; what goes into a file or to another program stays CSV.
     colored = arguments.explain and arguments.output is None and sys.stdout.isatty()
     form = "color" if colored and arguments.format == "csv" else arguments.format
     style = Style(form, arguments.rows, arguments.explain, arguments.top)
+    # The parser takes a FILE for one more RUN, unless options stand between them.
+    runs, file = runs_and_file(arguments.runs + ([] if arguments.file is None else [arguments.file]))
     # Who closes our output early, as `head` does, wants no more of it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     answer(
-        arguments.run, arguments.file, arguments.text, arguments.output, style,
+        runs, file, arguments.text, arguments.output, style,
         text_column=arguments.text_column, delimiter=arguments.delimiter, encoding=arguments.encoding,
         header=arguments.header,
     )  # fmt: skip

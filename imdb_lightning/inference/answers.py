@@ -19,8 +19,10 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
 from imdb_lightning.data.parallel import map_in_order
 from imdb_lightning.data.readers import read_rows
+from imdb_lightning.inference.ensemble import Ensemble, no_reasons
 from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
 from imdb_lightning.runs.files import replacing
+from imdb_lightning.runs.records import CONFIG
 
 _READ_BYTES = 1 << 20
 Review = tuple[int, str]  # Row from 1, and text.
@@ -36,19 +38,37 @@ class Style(NamedTuple):
     top: int  # Words to show in color.
 
 
-def answer(
-    folder: Path, file: str, text: Sequence[str] | None, output: Path | None, style: Style, **reading: Any
-) -> None:
-    """Answers the reviews of `text`, else those of a file (`-`: standard input), by a finished run.
-
-    The output is written whole or not at all; None: to standard output, as answers come. `reading` are fields of
-    `Format` that are to differ from the run's; None: they do not.
+def runs_and_file(names: list[str]) -> tuple[list[Path], str]:
+    """Names as one types them: folders of runs, at least one, then perhaps a file of reviews; without it, `-`.
 
     Raises:
-        UserError: the run or the reviews cannot be used.
+        UserError: more than one name is left after those of runs.
     """
+    runs = [Path(names[0]), *itertools.takewhile(lambda path: (path / CONFIG).is_file(), map(Path, names[1:]))]
+    others = names[len(runs) :]
+    if len(others) > 1:
+        accepted = f"the folder of a run, with a {CONFIG} in it, where more names follow"
+        raise UserError(
+            others[0], accepted, "none", "Mend the path; FILE comes last, and SWEEP/*/ names a sweep's runs."
+        )
+    return runs, others[0] if others else "-"
+
+
+def answer(
+    folders: Sequence[Path], file: str, text: Sequence[str] | None, output: Path | None, style: Style, **reading: Any
+) -> None:
+    """Answers the reviews of `text`, else those of a file (`-`: standard input), by finished runs: several as one.
+
+    The output is written whole or not at all; None: to standard output, as answers come. `reading` are fields of
+    `Format` that are to differ from the first run's; None: they do not.
+
+    Raises:
+        UserError: a run or the reviews cannot be used, or several runs are asked for reasons.
+    """
+    if style.explain and len(folders) > 1:
+        raise no_reasons("--explain", len(folders))
     torch.set_num_threads(1)
-    run = load_run(folder)
+    run = load_run(folders)
 
     def score(batch: list[Review]) -> Scored:
         return batch, run.predict_proba(text for _, text in batch).tolist()
@@ -103,7 +123,7 @@ def _decode(line: bytearray) -> str:
     return line.removesuffix(b"\r").decode(errors="replace")
 
 
-def _write(run: SavedRun, scored: Iterable[Scored], style: Style, output: TextIO) -> None:
+def _write(run: SavedRun | Ensemble, scored: Iterable[Scored], style: Style, output: TextIO) -> None:
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
     console = Console(file=output, force_terminal=True, highlight=False)
     remaining = iter(scored)
@@ -124,7 +144,7 @@ def _write(run: SavedRun, scored: Iterable[Scored], style: Style, output: TextIO
 
 
 def _records(
-    run: SavedRun, batch: list[Review], probabilities: list[float], style: Style
+    run: SavedRun | Ensemble, batch: list[Review], probabilities: list[float], style: Style
 ) -> Iterator[dict[str, object]]:
     for (row, text), probability in zip(batch, probabilities, strict=True):
         record: dict[str, object] = {"row": row} if style.rows else {"text": text}
@@ -147,7 +167,7 @@ def _cell(value: object) -> str:
     return '"' + text.replace('"', '""') + '"' if quoted else text
 
 
-def _colored(run: SavedRun, row: int, text: str, top: int) -> Text:
+def _colored(run: SavedRun | Ensemble, row: int, text: str, top: int) -> Text:
     """For people: words that speak for the positive class in green, for the negative one in red."""
     explanation = run.explain(text)
     shares = list(explanation.shares.items())

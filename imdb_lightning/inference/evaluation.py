@@ -1,11 +1,11 @@
-"""A finished run tested again, in full: on its own test reviews or on others."""
+"""Finished runs tested again, in full, several as one: on their own test reviews or on others."""
 
 import dataclasses
 import json
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import binary_confusion_matrix
 from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
+from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
 from imdb_lightning.data.formats import Format
@@ -26,8 +27,9 @@ from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
 from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
+from imdb_lightning.inference.ensemble import shared_classes
 from imdb_lightning.inference.saved_run import class_names, load_network, load_run
-from imdb_lightning.inference.scoring import best_threshold, draw_test, score
+from imdb_lightning.inference.scoring import Scores, best_threshold, draw_test, score, score_mean
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.lifecycle import refuse_links
@@ -41,39 +43,46 @@ _CELLS = ("true_negative", "false_positive", "false_negative", "true_positive")
 Texts = Callable[[list[int]], list[str]]  # Gives the texts of rows.
 
 
+class _Tested(NamedTuple):
+    """A run, tested."""
+
+    config: Config
+    data: dict[str, Any]  # Of its results.
+    own: Splits | None  # Its own reviews, where they are to be had.
+    test: Scores  # On these, or on others.
+    texts: Texts  # Of what it was tested on.
+    validation: Scores | None  # On its own reviews.
+
+    def origin(self, split: str) -> tuple[object, ...] | None:
+        """What tells a split of its own reviews from others: where it is from, its seed, its labels."""
+        if self.own is None:
+            return None
+        data = self.config.data
+        # In own files, what is cut for the test begins where the validation ends.
+        sizes = ("validation", "test") if data.source == "text" else (split,)
+        values = [self.data.get(key) for key in ("source", "sha256", *sizes)]
+        return *values, getattr(data, "seed", None), getattr(self.own, split).labels.tobytes()
+
+
 def evaluate(
-    run: Path, data: Sequence[str] | None, labels: Sequence[str] | None, cache: Path | None, output: Path | None,
-    wrong: int, **reading: Any,
+    runs: Sequence[Path], data: Sequence[str] | None, labels: Sequence[str] | None, cache: Path | None,
+    output: Path | None, wrong: int, **reading: Any,
 ) -> None:  # fmt: skip
-    """Tests a run, writes `evaluation.json`, predictions and pictures, and prints the numbers.
+    """Tests a run, or the mean of several, writes `evaluation.json`, predictions and pictures, and prints the numbers.
 
     The arguments are those of the command `evaluate`, whose help says what they are.
 
     Raises:
-        UserError: the run or the reviews cannot be used.
+        UserError: a run or the reviews cannot be used, or runs have other classes or reviews than the first.
     """
-    config, result = load_config(run / CONFIG), read_result(run)
-    network = load_network(run, config)
-    torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
-    # Through the settings, which check what a stranger's file holds.
-    checked = dataclasses.replace(config.data, class_weights=result.data.get("class_weights")).class_weights
-    weights = find_class_weights(checked, np.zeros(0, np.uint8))
-    cache = cache or own_cache()
-    classes = class_names(config)
-    own = find_splits(cache, result.data, config.data, len(network.words.weight))
+    configs = [load_config(run / CONFIG) for run in runs]
+    classes, name, reviews = shared_classes(runs, list(map(class_names, configs))), "test", None
     if data is not None:
         files = find_files("--data", data)
-        form = Format.of(config.data, options=True, **reading)
-        name, (texts, bags) = files[0].name.partition(".")[0], _read(run, files, form, labels or classes)
-        scores = score(network, config, bags, 1, weights)
-    elif own is not None:
-        name, texts = "test", _texts_of(own, run, config.data)
-        scores = score(network, config, own.test, result.world_size, weights)
-    else:
-        # A stranger's settings may name any file, and any folder as the cache: neither is touched.
-        trained_with = config.data.cache_dir or "DIR"
-        remedy = f"Name other reviews with --data FILE, or the cache that it was trained with: --cache {trained_with}"
-        raise UserError(run, f"a run whose reviews are in the cache {cache}", "no such reviews", remedy)
+        form = Format.of(configs[0].data, options=True, **reading)
+        name, reviews = files[0].name.partition(".")[0], _read(files, form, labels or classes)
+    tested = [_test(run, reviews, cache or own_cache()) for run in runs]
+    scores, validation = _join(runs, tested, own=reviews is None)
     confusion = binary_confusion_matrix(scores.probabilities, scores.labels).flatten().tolist()
     record: dict[str, object] = {"metrics": scores.metrics, "confusion": dict(zip(_CELLS, confusion, strict=True))}
     answers, probabilities = scores.labels.numpy(), scores.probabilities.numpy()
@@ -83,36 +92,85 @@ def evaluate(
     }
     pairs = [f"{true} predicted {predicted}" for true in classes for predicted in classes]
     rows |= {pair: f"{count:,}" for pair, count in zip(pairs, confusion, strict=True)}
-    if own is not None:
-        validation = score(network, config, own.validation, result.world_size, weights)
+    if validation is not None:
         best = best_threshold(validation.labels.numpy(), validation.probabilities.numpy())
         accuracy = float(((probabilities > best) == answers).mean())
         record["threshold"] = {"best_on_validation": best, "accuracy": accuracy}
         rows |= {"threshold best on validation": f"{best:.4f}", "accuracy with it": f"{accuracy:.4f}"}
-    most_wrong = _most_wrong(answers, probabilities, texts, wrong)
+    title = f"{configs[0].name if len(runs) == 1 else f'{len(runs)} runs'}: {name} reviews"
+    if len(runs) > 1:
+        accuracies = [one.test.metrics["accuracy"] for one in tested]
+        record["runs"] = [{"run": str(run), "accuracy": each} for run, each in zip(runs, accuracies, strict=True)]
+        names = [f"accuracy of run {number}, {run.absolute().name}" for number, run in enumerate(runs, start=1)]
+        rows |= {each: f"{accuracy:.4f}" for each, accuracy in zip(names, accuracies, strict=True)}
+        name = f"ensemble_{name}"
+    most_wrong = _most_wrong(answers, probabilities, tested[0].texts, wrong)
     if output is None:
-        output = run / "evaluation" / name
+        output = runs[0] / "evaluation" / name
         # The run's folder may be a stranger's.
-        refuse_links(run, "evaluation", f"evaluation/{name}")
+        refuse_links(runs[0], "evaluation", f"evaluation/{name}")
     output.mkdir(parents=True, exist_ok=True)
     record["most_wrong"] = most_wrong
     write_text(output / "evaluation.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_predictions(output, answers, probabilities)
-    title = f"{config.name}: {name} reviews"
     for picture, figure in draw_test(scores.labels, scores.probabilities, title, classes).items():
         plots.save(figure, output / f"{picture}.png")
     _print(output, rows, most_wrong, classes)
 
 
-def _read(run: Path, files: list[Path], form: Format, labels: Sequence[str]) -> tuple[Texts, Bags]:
+def _read(files: list[Path], form: Format, labels: Sequence[str]) -> list[tuple[str, int]]:
     bad: list[Row] = []
     rows = list(labelled_rows(files, form, labels, bad))
     if bad or not rows:
         raise bad_rows(bad, files, form, labels)
-    texts = [text for text, _ in rows]
-    ids, offsets = load_run(run).bags(texts)
-    numbers = np.array([label for _, label in rows], np.uint8)
-    return lambda chosen: [texts[row] for row in chosen], Bags(ids, offsets.astype(np.int64), numbers)
+    return rows
+
+
+def _test(run: Path, reviews: list[tuple[str, int]] | None, cache: Path) -> _Tested:
+    """Tests a run on texts and labels; None: on its own test reviews."""
+    config, result = load_config(run / CONFIG), read_result(run)
+    network = load_network(run, config)
+    torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
+    # Through the settings, which check what a stranger's file holds.
+    checked = dataclasses.replace(config.data, class_weights=result.data.get("class_weights")).class_weights
+    weights = find_class_weights(checked, np.zeros(0, np.uint8))
+    own = find_splits(cache, result.data, config.data, len(network.words.weight))
+    if reviews is not None:
+        texts, bags = _bags(run, reviews)
+        test = score(network, config, bags, 1, weights)
+    elif own is not None:
+        test, texts = score(network, config, own.test, result.world_size, weights), _texts_of(own, run, config.data)
+    else:
+        # A stranger's settings may name any file, and any folder as the cache: neither is touched.
+        trained_with = config.data.cache_dir or "DIR"
+        remedy = f"Name other reviews with --data FILE, or the cache that it was trained with: --cache {trained_with}"
+        raise UserError(run, f"a run whose reviews are in the cache {cache}", "no such reviews", remedy)
+    validation = None if own is None else score(network, config, own.validation, result.world_size, weights)
+    return _Tested(config, result.data, own, test, texts, validation)
+
+
+def _bags(run: Path, reviews: list[tuple[str, int]]) -> tuple[Texts, Bags]:
+    ids, offsets = load_run(run).bags(text for text, _ in reviews)
+    labels = np.array([label for _, label in reviews], np.uint8)
+    return lambda chosen: [reviews[row][0] for row in chosen], Bags(ids, offsets.astype(np.int64), labels)
+
+
+def _join(runs: Sequence[Path], tested: Sequence[_Tested], own: bool) -> tuple[Scores, Scores | None]:
+    """Scores of a run, or of the mean of several, on the test and on validation: None unless all have the same.
+
+    Raises:
+        UserError: the test is the runs' own, and not all have the same.
+    """
+    first = tested[0]
+    if len(runs) == 1:
+        return first.test, first.validation
+    for run, one in zip(runs, tested, strict=True):
+        if own and one.origin("test") != first.origin("test"):
+            accepted, remedy = f"a run with the test reviews of {runs[0]}", "Name reviews for all with --data FILE."
+            raise UserError(run, accepted, "one with others", remedy)
+    same = all(one.origin("validation") == first.origin("validation") for one in tested)
+    validations = [one.validation for one in tested if same and one.validation is not None]
+    return score_mean([one.test for one in tested]), score_mean(validations) if validations else None
 
 
 def _texts_of(splits: Splits, run: Path, config: DataConfig) -> Texts:

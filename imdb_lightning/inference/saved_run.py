@@ -6,11 +6,12 @@ Lightning nor Hydra, and runs no code.
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.ngrams import FILE, NGrams, load_ngrams, to_bytes
 from imdb_lightning.data.prepare import to_words, unknown_id
 from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode, load_word_index, tokenize, word_ids
+from imdb_lightning.inference.ensemble import Ensemble, shared_classes
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork, build_network
 from imdb_lightning.model.objective import to_probabilities
@@ -141,17 +143,31 @@ def write_model(folder: Path, network: SentimentNetwork, word_index: WordIndex |
         write_file(folder / FILE, to_bytes(ngrams))
 
 
-def load_run(path: str | Path) -> SavedRun:
-    """Reads a trained network from a run's folder, here or copied from elsewhere.
+@overload
+def load_run(path: str | Path) -> SavedRun: ...
+@overload
+def load_run(path: Iterable[str | Path]) -> SavedRun | Ensemble: ...
+def load_run(path: str | Path | Iterable[str | Path]) -> SavedRun | Ensemble:
+    """Reads a trained network from a run's folder, here or copied from elsewhere; of several folders, their ensemble.
 
     Raises:
-        UserError: a file is missing, damaged, or of another run.
+        UserError: a file is missing, damaged, or of another run, or runs have other classes than the first.
 
     Example:
         run = load_run("logs/shallow_relu_bce/2026-01-01_12-00-00-000000")
         run.predict_proba(["a wonderful film", "the worst film ever made"])
     """
-    folder = Path(path)
+    if isinstance(path, str | os.PathLike):
+        return _load(Path(path))
+    folders = list(map(Path, path))
+    if not folders:
+        raise UserError("load_run", "a run's folder, or several", "none", "Name one.")
+    runs = list(map(_load, folders))
+    shared_classes(folders, [class_names(run.config) for run in runs])
+    return Ensemble(runs) if len(runs) > 1 else runs[0]
+
+
+def _load(folder: Path) -> SavedRun:
     config = load_config(folder / CONFIG)
     for name in (WEIGHTS, VOCABULARY):
         if not (folder / name).is_file():

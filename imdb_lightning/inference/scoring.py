@@ -19,6 +19,7 @@ from imdb_lightning.model.metrics import LossAndAccuracy, add_up, classification
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import outcome_of
 from imdb_lightning.runs import plots
+from imdb_lightning.runs.averaging import mean_probabilities
 
 # As in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017.
 CALIBRATION_BINS = 15
@@ -29,7 +30,8 @@ class Scores(NamedTuple):
 
     labels: Tensor  # Int64 `[R]` of 0 and 1.
     probabilities: Tensor  # Of being positive, float32 `[R]`.
-    # `loss` (penalty included), `accuracy`, `precision`, `recall`, `f1`, `auroc`, `calibration_error`.
+    # `loss` (penalty included; None of an ensemble), `accuracy`, `precision`, `recall`, `f1`, `auroc`,
+    # `calibration_error`.
     metrics: dict[str, float | None]
 
 
@@ -56,14 +58,24 @@ def score(
             totals[-1].update(outcome, labels)
             parts[-1].append(outcome.probabilities)
     (loss, accuracy), all_labels = add_up(totals), torch.from_numpy(bags.labels.astype(np.int64))
-    probabilities = join_parts(parts)
-    numbers: dict[str, float | None] = {
-        "loss": loss,
-        "accuracy": accuracy,
-        **classification_metrics(probabilities, all_labels),
-    }
-    error = metrics.binary_calibration_error(probabilities, all_labels, n_bins=CALIBRATION_BINS)
-    return Scores(all_labels, probabilities, numbers | {"calibration_error": float(error)})
+    return _to_scores(loss, accuracy, join_parts(parts), all_labels)
+
+
+def score_mean(scores: Sequence[Scores]) -> Scores:
+    """The mean of several networks' probabilities of the same reviews, tested.
+
+    It has no loss: none was minimized, and those of the networks may be of different kinds.
+    """
+    labels = scores[0].labels
+    probabilities = torch.from_numpy(mean_probabilities([one.probabilities.numpy() for one in scores]))
+    accuracy = float(((probabilities > 0.5) == (labels > 0)).double().mean())
+    return _to_scores(None, accuracy, probabilities, labels)
+
+
+def _to_scores(loss: float | None, accuracy: float, probabilities: Tensor, labels: Tensor) -> Scores:
+    numbers = {"loss": loss, "accuracy": accuracy, **classification_metrics(probabilities, labels)}
+    error = metrics.binary_calibration_error(probabilities, labels, n_bins=CALIBRATION_BINS)
+    return Scores(labels, probabilities, numbers | {"calibration_error": float(error)})
 
 
 def draw_test(labels: Tensor, probabilities: Tensor, title: str, classes: Sequence[str] = LABELS) -> dict[str, Figure]:
