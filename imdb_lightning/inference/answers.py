@@ -44,13 +44,14 @@ def runs_and_file(names: list[str]) -> tuple[list[Path], str]:
     Raises:
         UserError: more than one name is left after those of runs.
     """
-    runs = [Path(names[0]), *itertools.takewhile(lambda path: (path / CONFIG).is_file(), map(Path, names[1:]))]
+    # By the module, since `Path.is_file` raises where a name is too long, as that of a text given for a file.
+    found = itertools.takewhile(lambda name: os.path.isfile(f"{name}/{CONFIG}"), names[1:])  # noqa: PTH113
+    runs = [Path(names[0]), *map(Path, found)]
     others = names[len(runs) :]
     if len(others) > 1:
         accepted = f"the folder of a run, with a {CONFIG} in it, where more names follow"
-        raise UserError(
-            others[0], accepted, "none", "Mend the path; FILE comes last, and SWEEP/*/ names a sweep's runs."
-        )
+        remedy = "Mend the path; FILE comes last, and SWEEP/*/ names a sweep's runs."
+        raise UserError(others[0], accepted, "none", remedy)
     return runs, others[0] if others else "-"
 
 
