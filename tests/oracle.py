@@ -59,3 +59,16 @@ def auroc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     positive, negative = (np.bincount(first[labels == y], minlength=len(values)) for y in (1, 0))
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+def words_and_marks(text: str) -> list[str]:
+    """What `data.tokens=punctuation` splits a text into, character by character."""
+    found, word = [], ""
+    for character in text.lower().replace("<br />", " ") + " ":
+        if character.isalnum() or character in "_'":
+            word += character
+            continue
+        found += [word] if word else []
+        found += [character] if character in '.,!?;:()"*/-' else []
+        word = ""
+    return found

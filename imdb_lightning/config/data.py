@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, real, whole
 
+TOKENS = ("words", "punctuation")
 LABELS = ("negative", "positive")  # Names of the classes where none are named or found.
 
 
@@ -120,6 +121,8 @@ class TextDataConfig(DataConfig):
     labels: list[str] | None = None
     # Between columns of CSV and TSV: a character, or `tab`; null: the one of , ; tab | that fits; a .tsv has tabs.
     delimiter: str | None = None
+    # What a word is: `words`: as `imdb.npz` was made; `punctuation`: marks such as ! and ? count as words, too.
+    tokens: str = choice(TOKENS, "words")
     encoding: str | None = None  # As in latin-1; null: UTF-8, or UTF-16 where the file begins with its mark.
     header: bool = True  # Whether CSV and TSV begin with a row of names.
     vocabulary: str | None = None  # A word index as JSON, word to rank from 1; null: learnt from the training reviews.

@@ -172,8 +172,8 @@ def _check_words(numbers: dict[str, int], counts: NDArray[np.int64]) -> None:
     lengths = np.fromiter(map(len, numbers), np.int64, len(numbers))
     if counts @ lengths > _LONG_WORD * counts.sum():
         log.warning(
-            "The mean word of the training reviews has %.0f characters: the tokenizer splits at spaces and ASCII "
-            "punctuation alone. In a language without blanks between words, put blanks there first.",
+            "The mean word of the training reviews has %.0f characters: words end at spaces and punctuation alone. "
+            "In a language without blanks between words, put blanks there first.",
             counts @ lengths / counts.sum(),
         )  # fmt: skip
 
@@ -187,7 +187,7 @@ def _read(
     form = Format.of(config)
     for key in (key for key in ("train", "validation", "test") if named[key]):
         parts = [np.zeros(0, REVIEW)]
-        for chunk in tokenized(labelled_rows(named[key], form, labels, bad)):
+        for chunk in tokenized(labelled_rows(named[key], form, labels, bad), config.tokens):
             # From here on, starts count from the beginning of the file, not of the chunk.
             chunk.reviews["start"] += words.tell() // 4
             number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,27 +32,30 @@ class Chunk(NamedTuple):
     reviews: Reviews
 
 
-def tokenized(reviews: Iterable[Labelled]) -> Iterator[Chunk]:
-    """Tokenizes reviews in their order, by as many threads as there are CPUs, read as they are needed."""
+def tokenized(reviews: Iterable[Labelled], tokens: str) -> Iterator[Chunk]:
+    """Tokenizes reviews in their order, by as many threads as there are CPUs, read as they are needed.
+
+    `tokens`: what a word is, as for `tokenize`.
+    """
     columns = SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Reading reviews", total=None)
-        for chunk in map_in_order(tokenize_chunk, _chunks(iter(reviews))):
+        for chunk in map_in_order(partial(tokenize_chunk, tokens=tokens), _chunks(iter(reviews))):
             progress.advance(task, len(chunk.reviews))
             yield chunk
 
 
-def tokenize_chunk(labelled: list[Labelled]) -> Chunk:
+def tokenize_chunk(labelled: list[Labelled], tokens: str) -> Chunk:
     """What one thread does at once."""
     from imdb_lightning.data.words import number_words  # Arrow takes a fifth of a second to import.
 
-    words, tokens, lengths = number_words([text for text, _ in labelled])
+    words, numbers, lengths = number_words([text for text, _ in labelled], tokens)
     reviews = np.zeros(len(labelled), REVIEW)
     reviews["length"] = lengths
     reviews["start"] = np.cumsum(lengths) - lengths
     reviews["label"] = [label for _, label in labelled]
     reviews["digest"] = np.frombuffer(b"".join(digest(text, label) for text, label in labelled), DIGEST)
-    return Chunk(words, tokens, reviews)
+    return Chunk(words, numbers, reviews)
 
 
 def digest(text: str, label: int) -> bytes:

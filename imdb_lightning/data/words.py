@@ -1,7 +1,8 @@
 """The words of many texts at once, by Arrow: those that `tokenize` gives, several times faster.
 
 Lower case and separators are a table over the bytes of all texts, which no byte of a longer character is changed by;
-the rest is done by Arrow's kernels, which hold no lock of Python's: threads run side by side.
+the rest is done by Arrow's kernels, which hold no lock of Python's: threads run side by side. Words and marks
+(`punctuation`), which any script has, are found by `tokenize` itself.
 """
 
 import string
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from imdb_lightning.data.vocabulary import SEPARATORS, START_ID
+from imdb_lightning.data.vocabulary import SEPARATORS, START_ID, tokenize
 
 _SEPARATORS = SEPARATORS.encode()
 _TABLE = bytes.maketrans(
@@ -22,7 +23,7 @@ _TABLE = bytes.maketrans(
 _ERRORS = "surrogatepass"
 
 
-def split_words(texts: Sequence[str]) -> tuple[pa.LargeBinaryArray, NDArray[np.int32]]:
+def split_words(texts: Sequence[str], tokens: str = "words") -> tuple[pa.LargeBinaryArray, NDArray[np.int32]]:
     """The words of texts in UTF-8, one text's after the other's, with empty ones where separators meet.
 
     The offsets are where each text's begin, int32 `[R + 1]`.
@@ -32,22 +33,26 @@ def split_words(texts: Sequence[str]) -> tuple[pa.LargeBinaryArray, NDArray[np.i
         >>> words.to_pylist(), offsets
         ([b'it', b"isn't", b'', b'', b'bad'], array([0, 3, 4, 5], dtype=int32))
     """
+    if tokens != "words":
+        split = [tokenize(text, tokens) for text in texts]
+        found = pa.array([word.encode(errors=_ERRORS) for words in split for word in words], pa.large_binary())
+        return found, np.cumsum([0, *map(len, split)], dtype=np.int32)
     encoded = [text.encode(errors=_ERRORS) for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     content = pa.py_buffer(b"".join(encoded).translate(_TABLE))
     lines = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(texts), [None, pa.py_buffer(ends), content])
-    split = pc.split_pattern(lines, " ")
-    return split.values, split.offsets.to_numpy()
+    parts = pc.split_pattern(lines, " ")
+    return parts.values, parts.offsets.to_numpy()
 
 
-def number_words(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int32], NDArray[np.int64]]:
+def number_words(texts: Sequence[str], tokens: str = "words") -> tuple[list[str], NDArray[np.int32], NDArray[np.int64]]:
     """The distinct words of texts as they first appear, all words as indices into them `[N]`, and counts `[R]`.
 
     Example:
         >>> number_words(["good film", "a good one"])
         (['good', 'film', 'a', 'one'], array([0, 1, 2, 0, 3], dtype=int32), array([2, 3]))
     """
-    words, offsets = split_words(texts)
+    words, offsets = split_words(texts, tokens)
     full = pc.greater(pc.binary_length(words), 0)
     numbered = words.filter(full).dictionary_encode()
     distinct = [word.decode(errors=_ERRORS) for word in numbered.dictionary.to_pylist()]
@@ -57,8 +62,8 @@ def number_words(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int32], ND
 class TextEncoder:
     """Ids of many texts, as `encode` gives them for their words."""
 
-    def __init__(self, ids: Mapping[str, int], unknown: int = 0) -> None:
-        self._unknown = unknown
+    def __init__(self, ids: Mapping[str, int], unknown: int = 0, tokens: str = "words") -> None:
+        self._unknown, self._tokens = unknown, tokens
         words = [word for word in ids if word]  # Where separators meet, there is no word.
         value_set = pa.array([word.encode(errors=_ERRORS) for word in words], pa.large_binary())
         self._options = pc.SetLookupOptions(value_set=value_set)
@@ -67,7 +72,7 @@ class TextEncoder:
 
     def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Ids int32 `[N]` and how many each text has, `[R]`."""
-        words, offsets = split_words(texts)
+        words, offsets = split_words(texts, self._tokens)
         ids = self._ids[pc.index_in(words, options=self._options).fill_null(len(self._ids) - 1).to_numpy()]
         if self._unknown:
             ids = np.where((ids == 0) & (pc.binary_length(words).to_numpy() > 0), np.int32(self._unknown), ids)

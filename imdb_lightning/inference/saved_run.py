@@ -67,6 +67,7 @@ class SavedRun:
         self.config = config
         self._network, self._ngrams = network.eval(), ngrams
         self._ids, self._unknown = word_ids(word_index, config.data.num_words), unknown_id(config.data)
+        self._tokens = getattr(config.data, "tokens", "words")  # Other sources than own text know words alone.
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Probabilities of being positive, float32 `[R]`, of raw reviews, which are read as they are scored."""
@@ -81,7 +82,7 @@ class SavedRun:
     def _encoder(self) -> "TextEncoder":
         from imdb_lightning.data.words import TextEncoder  # Arrow takes a fifth of a second to import.
 
-        return TextEncoder(self._ids, self._unknown)
+        return TextEncoder(self._ids, self._unknown, self._tokens)
 
     def label(self, probability: float) -> str:
         """The class that a probability stands for: positive above 0.5."""
@@ -92,7 +93,7 @@ class SavedRun:
         if not isinstance(text, str):  # As in a notebook, where nothing checks types.
             remedy = "Say [run.explain(text) for text in texts]."  # type: ignore[unreachable]
             raise UserError("explain", "one text", type(text).__name__, remedy)
-        words = tokenize(text)
+        words = tokenize(text, self._tokens)
         ids, _ = self.bags([text])
         shares, bias = word_shares(self._network, torch.from_numpy(ids).long())
         names = {self._ids[word]: word for word in words if word in self._ids} | {START_ID: START, RARE_ID: RARE}
@@ -106,8 +107,10 @@ class SavedRun:
     def bags(self, texts: Iterable[str]) -> tuple[Ids, Ids]:
         """Bags of raw reviews: ids int32 `[n]` and offsets int32 `[B + 1]`."""
         texts = list(texts)
-        few = len(texts) < _MANY
-        ids, lengths = encode(map(tokenize, texts), self._ids, self._unknown) if few else self._encoder(texts)
+        if len(texts) < _MANY:
+            ids, lengths = encode((tokenize(text, self._tokens) for text in texts), self._ids, self._unknown)
+        else:
+            ids, lengths = self._encoder(texts)
         if self._ngrams is None:
             kept, counts = distinct(ids, lengths, len(self._network.words.weight))
         else:

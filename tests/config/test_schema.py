@@ -73,6 +73,7 @@ SYNTHETIC_KEYS = {
 TEXT_KEYS = {
     "data.source": "text", "data.train": "a.csv", "data.validation": None, "data.test": None,
     "data.text_column": "text", "data.label_column": "label", "data.labels": None, "data.delimiter": None,
+    "data.tokens": "words",
     "data.encoding": None, "data.header": True,
     "data.vocabulary": None, "data.on_bad_row": "error", "data.validation_size": 0.2, "data.test_size": 0.2,
     "data.seed": 0,

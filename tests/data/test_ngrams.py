@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
+from imdb_lightning.config.data import TOKENS, DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.ngrams import NGrams, learn, load_ngrams
@@ -105,8 +105,8 @@ def test_those_of_an_npz_are_learnt_from_training_reviews_alone(
         check(splits, bags, reviews, expected, orders)
 
 
-def spoken(text: str) -> Words:
-    return tuple(tokenize(text))
+def spoken(text: str, tokens: str = "words") -> Words:
+    return tuple(tokenize(text) if tokens == "words" else oracle.words_and_marks(text))
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +126,13 @@ def files(texts: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("orders", [1, 2, 3, 4])
+@pytest.mark.parametrize("tokens", TOKENS)
 def test_those_of_texts_do_not_reach_over_unknown_words(
-    orders: int, texts: list[tuple[str, int]], files: dict[str, str], tmp_path: Path
+    tokens: str, orders: int, texts: list[tuple[str, int]], files: dict[str, str], tmp_path: Path
 ) -> None:
-    config = TextDataConfig(**files, ngrams=orders, min_count=2, num_words=None, cache_dir=str(tmp_path))
-    splits = load_reviews(config)
-    words = [list(spoken(text)) for text, _ in texts]
+    settings = {"ngrams": orders, "min_count": 2, "num_words": None, "tokens": tokens}
+    splits = load_reviews(TextDataConfig(**files, **settings, cache_dir=str(tmp_path)))
+    words = [list(spoken(text, tokens)) for text, _ in texts]
     expected = common(words[:120], orders, 2)
     assert splits.ngrams is not None
     assert splits.word_index is not None
@@ -145,22 +146,23 @@ def test_those_of_texts_do_not_reach_over_unknown_words(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tokens", TOKENS)
 def test_a_run_answers_by_ngrams(
-    texts: list[tuple[str, int]], files: dict[str, str], command: Command, tmp_path: Path
+    tokens: str, texts: list[tuple[str, int]], files: dict[str, str], command: Command, tmp_path: Path
 ) -> None:
     settings = [f"data.{name}={path}" for name, path in files.items()]
-    learnt = ["data.ngrams=3", "data.min_count=2", "data.num_words=null"]
+    learnt = ["data.ngrams=3", "data.min_count=2", "data.num_words=null", f"data.tokens={tokens}"]
     answer = command(tmp_path, "data=text", *settings, *learnt, "trainer.max_epochs=2", "hydra.run.dir=run")
     assert answer.returncode == 0, answer.stderr
     run = load_run(tmp_path / "run")
-    expected = common([list(spoken(text)) for text, _ in texts[:120]], 3, 2)
+    expected = common([list(spoken(text, tokens)) for text, _ in texts[:120]], 3, 2)
     width = json.loads((tmp_path / "run" / "results.json").read_text())["data"]["width"]
     assert width == len(expected)
     unknown = "xyzzy"
-    several = [text for text, _ in texts] + [f"the {unknown} film", "the film", ""]
-    for text in several[-3:]:
+    several = [text for text, _ in texts] + ["A good film! (Not bad.)", f"the {unknown} film", "the film", ""]
+    for text in several[-4:]:
         explanation = run.explain(text)
-        assert set(explanation.shares) == {" ".join(gram) for gram in grams(list(spoken(text)), 3) & expected}
+        assert set(explanation.shares) == {" ".join(gram) for gram in grams(list(spoken(text, tokens)), 3) & expected}
         assert explanation.probability == pytest.approx(float(run.predict_proba([text])[0]), abs=1e-6)
     assert "the film" in run.explain("the film").shares
     assert "the film" not in run.explain(f"the {unknown} film").shares

@@ -165,7 +165,7 @@ def test_texts_without_blanks_are_told(
 ) -> None:
     rows = [(f"{number:字>{letters}} {number:語>{letters}}", number % 2) for number in range(200)]
     load_text(tmp_path, source(write_csv(tmp_path / "r.csv", rows)))
-    assert ("has 16 characters: the tokenizer splits at spaces" in caplog.text) == warned
+    assert ("has 16 characters: words end at spaces" in caplog.text) == warned
 
 
 def test_files_are_refused_by_their_first_rows(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
 
 def test_chunks_of_threads_are_those_of_one() -> None:
     rows = reviews(9000)
-    chunks = list(tokenized(iter(rows)))
-    whole = tokenize_chunk(rows)
+    chunks = list(tokenized(iter(rows), "words"))
+    whole = tokenize_chunk(rows, "words")
     assert len(chunks) == 3
     assert [chunk.words[token] for chunk in chunks for token in chunk.tokens] == [whole.words[t] for t in whole.tokens]
     np.testing.assert_array_equal(
@@ -226,10 +226,10 @@ def test_reader_that_fails_fails_loudly() -> None:
         raise UserError("file", "rows", "none", "Mend it.")
 
     with pytest.raises(UserError, match="file: expected rows"):
-        list(tokenized(rows()))
+        list(tokenized(rows(), "words"))
 
 
 def test_chunks_can_be_given_up_before_the_last() -> None:
-    chunks = tokenized(itertools.repeat(("a film", 1)))
+    chunks = tokenized(itertools.repeat(("a film", 1)), "words")
     assert len(next(chunks).reviews) == 4096
     chunks.close()
