@@ -34,7 +34,7 @@ class ModelConfig(Section):
     section: ClassVar[str] = "model."
 
     name: str = file_name()  # Names the run's folder and its rows in tables.
-    hidden_units: list[int]  # Units of each hidden layer, first to last; at least one layer, each from 1 to 2**31 - 1.
+    hidden_units: list[int]  # Units of each hidden layer, first to last, each from 1 to 2**31 - 1; []: a linear model.
     activation: str = choice(ACTIVATIONS)  # After each hidden layer.
     loss: str = choice(LOSSES)  # `bce`: binary cross-entropy; `mse`: squared error of the probability.
     # Penalty `l2 * sum(w ** 2)` on each hidden kernel; part of every reported loss.
@@ -59,10 +59,14 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
-        units = self.hidden_units if isinstance(self.hidden_units, Sequence) else []
-        if not units or not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
+        units = self.hidden_units if isinstance(self.hidden_units, Sequence) else [0]
+        if not all(isinstance(count, int) and 1 <= count <= MAX_SIZE for count in units):
             accepted = f"a list of whole numbers, each from 1 to {MAX_SIZE}"
             raise UserError("model.hidden_units", accepted, self.hidden_units, "Try 'model.hidden_units=[16]'.")
+        for key in ("l2", "dropout"):
+            if not units and getattr(self, key):
+                remedy = "For a linear model, try model.optimizer=adamw model.weight_decay=0.01."
+                raise UserError(f"model.{key}", "0 without hidden layers", getattr(self, key), remedy)
         if self.weight_decay and self.optimizer != "adamw":
             remedy = "Add model.optimizer=adamw, or use model.l2."
             raise UserError("model.weight_decay", f"0 with {self.optimizer}", self.weight_decay, remedy)

@@ -181,7 +181,7 @@ def _best_epoch(history: list[Epoch], config: Config) -> int:
 
 def _hparams(config: Config) -> dict[str, str | float]:
     model = dataclasses.asdict(config.model)
-    units = "-".join(map(str, config.model.hidden_units))  # TensorBoard takes no lists.
+    units = "-".join(map(str, config.model.hidden_units)) or "none"  # TensorBoard takes no lists.
     return {"model": model.pop("name")} | model | {
         "hidden_units": units, "batch_size": config.data.batch_size, "num_words": config.data.num_words or "all",
         "ngrams": config.data.ngrams,

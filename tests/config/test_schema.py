@@ -155,7 +155,10 @@ REFUSALS = {
     "data.offline=maybe": r"data\.offline: expected one of fallback, error",
     "data.reviews=100": r"data\.reviews: expected one of the keys .*path.* unknown",
     "model.activation=rellu": r"model\.activation: expected one of relu, tanh.* but got 'rellu'\.",
-    "model.hidden_units=[]": r"model\.hidden_units: expected a list of whole numbers",
+    "model.hidden_units=[0]": r"model\.hidden_units: expected a list of whole numbers",
+    "model.hidden_units=[] model.l2=0.1": r"model\.l2: expected 0 without hidden layers, but got 0\.1\.",
+    "model.hidden_units=[] model.dropout=0.1": r"model\.dropout: expected 0 without hidden layers, but got 0\.1\.",
+    "data=text data.train=a.csv data.tokens=letters": r"data\.tokens: expected one of words, punctuation, but got",
     "model.hidden_units=[16,0]": r"model\.hidden_units: expected a list of whole numbers.* but got \[16, 0\]",
     "model.hidden_units=16": r"model\.hidden_units: expected list\[int\], but got 16",
     "model.hiden_units=[16]": r"model\.hiden_units: expected one of the keys .* Did you mean hidden_units\?",
@@ -165,7 +168,7 @@ REFUSALS = {
     "model.learning_rate=0": r"model\.learning_rate: expected a number above 0",
     "model.learning_rate=inf": r"model\.learning_rate: expected a number above 0",
     "model.name=a/b": r"model\.name: expected a name without '/'",
-    "model=nosuch": r"model: expected one of deep_tanh_mse, nb_ngrams, regularized_relu_bce, .* but got 'nosuch'",
+    "model=nosuch": r"model: expected one of deep_tanh_mse, nb_linear_ngrams, nb_ngrams, reg.* but got 'nosuch'",
     "modle=deep_tanh_mse": r"modle: expected one of the keys .* Did you mean model\?",
     "trainer=tpu": r"trainer: expected one of cpu, ddp, ddp_cpu, gpu",
     "trainer.max_epochs=0": r"trainer\.max_epochs: expected a whole number, at least 1",
@@ -194,7 +197,7 @@ REFUSALS = {
 @pytest.mark.parametrize("argument", REFUSALS)
 def test_bad_setting_is_refused_by_its_key(argument: str) -> None:
     with pytest.raises(UserError, match=REFUSALS[argument]) as refused:
-        read(argument)
+        read(*argument.split())
     assert "\n" not in str(refused.value)
 
 

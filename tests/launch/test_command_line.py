@@ -108,7 +108,7 @@ def test_settings_of_a_sweep_are_not_shown(mode: str, command: Command, tmp_path
 def test_help_lists_choices(command: Command, tmp_path: Path) -> None:
     answer = command(tmp_path, "--help")
     assert answer.returncode == 0
-    assert "model: deep_tanh_mse, nb_ngrams, regularized_relu_bce, shallow_relu_bce" in answer.stdout
+    assert "model: deep_tanh_mse, nb_linear_ngrams, nb_ngrams, regularized_relu_bce, shallow_relu_bce" in answer.stdout
     assert "data=text --help" in answer.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -155,7 +155,7 @@ def test_own_settings_folder_in_refusals(own_settings: Path, command: Command, t
     for arguments, message in (
         (
             ["model=min"],
-            "model: expected one of deep_tanh_mse, mine, nb_ngrams, regularized_relu_bce, shallow_relu_bce",
+            "model: expected one of deep_tanh_mse, mine, nb_linear_ngrams, nb_ngrams, regularized_relu_bce, ",
         ),
         ([f"hydra.searchpath=[file://{own_settings.parent}]", "model=mine", "seed=-1"], "seed: expected"),
     ):

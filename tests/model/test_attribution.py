@@ -23,7 +23,7 @@ def network(hidden_units: list[int], activation: str, *weighting: Any) -> Sentim
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
-@pytest.mark.parametrize("hidden_units", [[6], [5, 4, 3]])
+@pytest.mark.parametrize("hidden_units", [[], [6], [5, 4, 3]])
 @pytest.mark.parametrize("weighting", [(), (True, None), (False, 10.0), (True, 10.0)])
 def test_shares_and_bias_add_up_to_the_logit(hidden_units: list[int], activation: str, weighting: tuple) -> None:
     made = network(hidden_units, activation, *weighting)
