@@ -58,6 +58,8 @@ class DataConfig(Section):
     min_count: int = whole(1, 1)  # Only those that are in so many training reviews.
     # Train on only the first so many training reviews; null: on all.
     train_size: int | None = whole(None, 1, example=15_000)
+    # Train on the validation reviews, too, which then tell nothing about new ones; what `refit` sets.
+    with_validation: bool = False
     batch_size: int = whole(512, 1)  # Reviews in a step over all processes together.
     # Of the losses of negative and positive reviews; `balanced`: both classes weigh the same in all; null: 1.
     class_weights: Any = field(default=None, metadata={"range": WEIGHTS})
@@ -119,10 +121,10 @@ class TextDataConfig(DataConfig):
     # Labels of the negative and the positive class, which 0 and 1 always are, too; case and blanks around do not
     # matter. null: the two in the training files, in the order of 0/1, neg/pos, no/yes, ..., else of the alphabet.
     labels: list[str] | None = None
-    # Between columns of CSV and TSV: a character, or `tab`; null: the one of , ; tab | that fits; a .tsv has tabs.
-    delimiter: str | None = None
     # What a word is: `words`: as `imdb.npz` was made; `punctuation`: marks such as ! and ? count as words, too.
     tokens: str = choice(TOKENS, "words")
+    # Between columns of CSV and TSV: a character, or `tab`; null: the one of , ; tab | that fits; a .tsv has tabs.
+    delimiter: str | None = None
     encoding: str | None = None  # As in latin-1; null: UTF-8, or UTF-16 where the file begins with its mark.
     header: bool = True  # Whether CSV and TSV begin with a row of names.
     vocabulary: str | None = None  # A word index as JSON, word to rank from 1; null: learnt from the training reviews.

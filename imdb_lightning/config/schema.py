@@ -146,6 +146,8 @@ class Config(Section):
     name: str = file_name()  # Names the run in tables and in a sweep's folders.
     seed: int = whole(0, 0, MAX_SEED)  # Of weights, order of reviews and dropout.
     keep: bool = True  # False: the run's folder is removed in the end.
+    # Afterwards, train anew on training and validation reviews together, for as many epochs, and test that, too.
+    refit: bool = False
     model: ModelConfig
     data: DataConfig
     trainer: TrainerConfig
@@ -162,6 +164,9 @@ class Config(Section):
             accepted = f"at least one review for each of the {processes} processes"
             remedy = "Raise it, or lower trainer.devices or trainer.num_nodes."
             raise UserError("data.batch_size", accepted, self.data.batch_size, remedy)
+        if self.data.with_validation and (self.callbacks.patience is not None or self.callbacks.restore_best):
+            remedy = "Use callbacks=none and trainer.max_epochs, or refit=true, which finds the number of epochs first."
+            raise UserError("data.with_validation", "false with callbacks that choose by validation", "true", remedy)
 
 
 def _check_targets(key: str, settings: dict[str, Any]) -> None:

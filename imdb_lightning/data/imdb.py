@@ -78,6 +78,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
         log.warning(text, error)
     return Splits(
         folder, config.validation_size, config.train_size, word_index=words, source="imdb.npz", sha256=sha256,
+        with_validation=config.with_validation,
     )  # fmt: skip
 
 

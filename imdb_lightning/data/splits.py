@@ -22,7 +22,8 @@ TextsOf = Callable[[list[int]], list[str | None]]
 class Splits:
     """Reviews of a prepared folder, ready to train on.
 
-    The first `validation_size` development reviews are for validation, the next `train_size`, or all, for training.
+    The first `validation_size` development reviews are for validation, the next `train_size`, or all, for training;
+    `with_validation`: both for training.
 
     Attributes:
         source: names the reviews in results.
@@ -37,10 +38,12 @@ class Splits:
     def __init__(
         self, folder: Path, validation_size: int, train_size: int | None, *, source: str, sha256: str | None,
         word_index: WordIndex | None, test_texts: TextsOf | None = None, labels: list[str] | None = None,
+        with_validation: bool = False,
     ) -> None:  # fmt: skip
         development = open_bags(folder, DEVELOPMENT)
         stop = len(development) if train_size is None else min(len(development), validation_size + train_size)
-        self.train, self.validation = development.part(validation_size, stop), development.part(0, validation_size)
+        self.train = development.part(0 if with_validation else validation_size, stop)
+        self.validation = development.part(0, validation_size)
         self.test = open_bags(folder, TEST)
         self.source, self.sha256, self.prepared = source, sha256, folder.name
         self.word_index, self.test_texts = word_index, test_texts

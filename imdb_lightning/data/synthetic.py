@@ -51,7 +51,10 @@ def load_synthetic(cache: Path, config: SyntheticDataConfig) -> Splits:
 
     folder = prepared(cache, f"synthetic-v{VERSION}-{reviews}-{test_size}-{num_words}-{seed}", build)
     index = {f"word{rank}": rank for rank in range(1, WORDS + 1)}
-    return Splits(folder, config.validation_size, config.train_size, source="synthetic", sha256=None, word_index=index)
+    return Splits(
+        folder, config.validation_size, config.train_size, source="synthetic", sha256=None, word_index=index,
+        with_validation=config.with_validation,
+    )  # fmt: skip
 
 
 def generate(

@@ -91,6 +91,7 @@ def load_text(cache: Path, config: TextDataConfig) -> Splits:
         folder, about["validation"], config.train_size, labels=about["labels"],
         source=", ".join(path.name for path in named["train"]), sha256=about["sha256"],
         word_index=load_word_index(folder / _INDEX), test_texts=functools.partial(test_texts, folder),
+        with_validation=config.with_validation,
     )  # fmt: skip
 
 
@@ -121,7 +122,8 @@ def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -
         splits = read | _cut(config, read["train"])
         _check_classes(splits, labels)
         counts = np.zeros(len(numbers), np.int64)
-        for tokens, _ in _gather(words, splits["train"]):
+        learnt = ("validation", "train") if config.with_validation else ("train",)
+        for tokens, _ in itertools.chain(*(_gather(words, splits[part]) for part in learnt)):
             counts += np.bincount(tokens, minlength=len(counts))
         _check_words(numbers, counts)
         if named["vocabulary"]:

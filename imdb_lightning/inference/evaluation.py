@@ -145,7 +145,9 @@ def _test(run: Path, reviews: list[tuple[str, int]] | None, cache: Path) -> _Tes
         trained_with = config.data.cache_dir or "DIR"
         remedy = f"Name other reviews with --data FILE, or the cache that it was trained with: --cache {trained_with}"
         raise UserError(run, f"a run whose reviews are in the cache {cache}", "no such reviews", remedy)
-    validation = None if own is None else score(network, config, own.validation, result.world_size, weights)
+    validation = None
+    if own is not None and not config.data.with_validation:  # Else it says nothing about other reviews.
+        validation = score(network, config, own.validation, result.world_size, weights)
     return _Tested(config, result.data, own, test, texts, validation)
 
 

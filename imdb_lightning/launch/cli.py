@@ -21,7 +21,7 @@ from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
 from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
 from imdb_lightning.runs.log import JOB
-from imdb_lightning.runs.records import INTERRUPTED, STATUS, read_status
+from imdb_lightning.runs.records import INTERRUPTED, REFIT, STATUS, read_status
 from imdb_lightning.runs.report import compare
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 from imdb_lightning.runs.summary import print_result
@@ -131,6 +131,8 @@ def job(settings: DictConfig) -> None:
         if config.keep:
             relative = os.path.relpath(folder, started_in)  # As people type it.
             lines = [f"folder       {relative}", f"curves       tensorboard --logdir {relative}"]
+            if config.refit:  # The network to predict with.
+                lines.insert(1, f"refitted     {relative}/{REFIT}")
             # Unwrapped: paths and commands are there to be copied.
             console.print("\n".join(lines), highlight=False, soft_wrap=True)
         if not (config.keep or sweeping):

@@ -24,7 +24,7 @@ COLUMNS = {
 }  # fmt: skip
 # Settings, or their sections, that change no result: runs that differ in nothing else are one group.
 _WITHOUT_EFFECT = (
-    "seed", "keep", "logger", "checkpoint", "data.cache_dir", "data.path", "data.word_index", "data.offline",
+    "seed", "keep", "refit", "logger", "checkpoint", "data.cache_dir", "data.path", "data.word_index", "data.offline",
     "trainer.max_restarts", "trainer.node_rank", "trainer.rendezvous",
 )  # fmt: skip
 # Of a label: settings, and characters of a value.

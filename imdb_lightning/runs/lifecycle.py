@@ -1,8 +1,8 @@
 """The life of a run's folder: taken up, opened with settings, log and status, closed with how the run ended.
 
 One rule for a folder that is used again: a finished run gives back its results, an unfinished one goes on from its
-checkpoint, and a run with other settings is refused. More epochs are no other settings: the run trains those that are
-missing, and ends with the bits of one that had them from the start. Its old results stay until the new ones replace
+checkpoint, and a run with other settings is refused. More epochs, and a refit, are no other settings: the run does what
+is missing, and ends with the bits of one that had them from the start. Its old results stay until the new ones replace
 them; the status says meanwhile that they are not those of the settings. Of several processes only the first one writes.
 """
 
@@ -47,23 +47,24 @@ def is_first(config: Config) -> bool:
 
 
 def finished_result(config: Config, folder: Path) -> records.RunResult | None:
-    """The results of a run that has finished in this folder; None if there is none, or it has epochs left to train.
+    """The results of a run that has finished in this folder; None if there is none, or epochs or a refit are left.
 
     A run that had stopped early has none left however many it may train: with more of them it stops where it did.
 
     Raises:
-        OtherRunError: the folder is a run's with other settings than fewer epochs.
+        OtherRunError: the folder is a run's with other settings than fewer epochs or no refit.
     """
     saved, status = _saved_settings(config, folder), records.read_status(folder)
     if saved is None or status is None or status.state != records.COMPLETED:
         return None
     result = records.read_result(folder)
     longer = saved.trainer.max_epochs < config.trainer.max_epochs
-    return None if longer and result.stopped != "early" else result
+    missing = (longer and result.stopped != "early") or (config.refit and result.refit is None)
+    return None if missing else result
 
 
 def _saved_settings(config: Config, folder: Path) -> Config | None:
-    """The settings of the run in a folder, which are the given ones but for fewer epochs; None: there is no run."""
+    """The settings of the run in a folder, the given ones but for fewer epochs or no refit; None: there is no run."""
     path, absent, remedy = folder / records.CONFIG, object(), "Name another hydra.run.dir or hydra.sweep.dir."
     if not path.is_file():
         return None
@@ -74,6 +75,8 @@ def _saved_settings(config: Config, folder: Path) -> Config | None:
         current["data.labels"] = saved.get("data.labels")
     keys = sorted(saved.keys() | current.keys())
     differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
+    if config.refit and "refit" in differing:  # It can be done later, too.
+        differing.remove("refit")
     old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model
     if differing == ["trainer.max_epochs"] and old < new:
         if model.schedule == "constant" and not model.warmup_epochs:
@@ -131,12 +134,12 @@ def prepare_ranks(config: Config, folder: Path) -> None:
     """Writes `config.yaml`, from which the ranks read their settings, unless it is there.
 
     Raises:
-        OtherRunError: it would get more epochs, and another process is at work in the folder.
+        OtherRunError: it would get more epochs or a refit, and another process is at work in the folder.
     """
     saved = _saved_settings(config, folder)
     if saved is None:
         write_settings(config, folder)
-    elif saved.trainer.max_epochs < config.trainer.max_epochs:
+    elif saved.trainer.max_epochs < config.trainer.max_epochs or saved.refit < config.refit:
         with _locked(folder, _LOCK_SECONDS):
             _begin(config, folder)
 

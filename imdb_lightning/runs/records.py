@@ -23,6 +23,7 @@ from imdb_lightning.runs.files import write_text
 CONFIG, STATUS, RESULTS = "config.yaml", "status.json", "results.json"
 HISTORY, PREDICTIONS, LOG = "history.csv", "predictions.csv", "train.log"
 WEIGHTS, VOCABULARY, CHECKPOINT = "model.safetensors", "vocabulary.json", "checkpoints/last.ckpt"
+REFIT = "refit"  # Folder of what `refit` leaves: the files of a run again, but for status, log and lock.
 # Folders of TensorBoard events: two of them, since TensorBoard overlays the curves of runs that share a tag.
 TRAIN, VALIDATION = "train", "validation"
 # A run's states.
@@ -75,6 +76,9 @@ class RunResult:
     # `validation` and `test`.
     data: dict[str, Any]
     provenance: dict[str, str | None]  # `git` commit or null, `python`, `torch`, `lightning`, `command` and `host`.
+    refit: dict[str, Any] | None = (
+        None  # `test`, as above, and `epochs` of the network in `REFIT`; None: there is none.
+    )
     schema: int = 1  # Version of this format.
 
 

@@ -1,7 +1,8 @@
 """The last lines of a run: what it reached and with which weights, for the terminal and for `train.log`."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,8 +22,12 @@ def print_result(config: Config, result: RunResult, console: Console, changes: S
         table.add_column(column, justify="right")
     # What always answering the larger class would get right stands beside the accuracy, which says little without it.
     shares = result.data.get("larger_class", {})  # Runs from before it was recorded have none.
-    for split, numbers in (("validation", result.validation), ("test", result.test)):
-        cells = [numbers["loss"], numbers["accuracy"], shares.get(split), numbers.get("f1")]
+    tests: list[tuple[str, Mapping[str, Any]]] = [("validation", result.validation), ("test", result.test)]
+    if result.refit is not None:
+        tests.append(("test, refitted", result.refit["test"]))
+    for split, numbers in tests:
+        larger_class = shares.get(split.partition(",")[0])
+        cells = [numbers["loss"], numbers["accuracy"], larger_class, numbers.get("f1")]
         table.add_row(split, *("" if cell is None else f"{cell:.4f}" for cell in cells))
     # Above the table, not as its title, which would be broken at the table's width.
     console.print(f"{result.name}{changed}, seed {result.seed}", style="italic", highlight=False, markup=False)
@@ -30,6 +35,11 @@ def print_result(config: Config, result: RunResult, console: Console, changes: S
     seconds = result.seconds
     lines = [
         f"tested       the weights of {_tested(config, result)}",
+        *(
+            [f"refitted     on training and validation reviews, {result.refit['epochs']} epochs"]
+            if result.refit
+            else []
+        ),
         f"seconds      {seconds['total']:.1f} (fit {seconds['fit']:.1f}, test {seconds['test']:.1f})",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

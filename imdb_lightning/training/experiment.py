@@ -3,6 +3,7 @@
 It knows settings and a folder; neither a command line nor how its process came to be.
 """
 
+import copy
 import dataclasses
 import logging
 import os
@@ -30,8 +31,18 @@ from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
-from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, write_settings
-from imdb_lightning.runs.records import CHECKPOINT, RESULTS, Epoch, RunResult, write_json, write_predictions
+from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, refuse_links, write_settings
+from imdb_lightning.runs.records import (
+    CHECKPOINT,
+    REFIT,
+    RESULTS,
+    TRAIN,
+    VALIDATION,
+    Epoch,
+    RunResult,
+    write_json,
+    write_predictions,
+)
 from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.runs.summary import result_text
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
@@ -47,7 +58,8 @@ def run(
 ) -> RunResult:
     """Trains, restores the best weights, tests and reports, all in the folder; returns what its `results.json` holds.
 
-    Where the run in the folder has had fewer epochs, those that are missing are trained.
+    Where the run in the folder has had fewer epochs, those that are missing are trained; where it was not refitted, and
+    is to be, that is done.
 
     `callbacks` are any of Lightning's or your own, besides those of the settings; their states go into the checkpoint.
     The run began at `started`, by `time.perf_counter`, or with this call. A single process on GPUs uses the one of
@@ -59,7 +71,6 @@ def run(
         Interrupted: a signal asked the run to stop; the same call goes on.
     """
     started = time.perf_counter() if started is None else started
-    ends: dict[str, float] = {}
     finished = finished_result(config, folder)
     if finished is not None:
         return finished
@@ -72,63 +83,101 @@ def run(
     ):
         # Bits may differ between numbers of threads: never left to what the machine has.
         torch.set_num_threads(config.trainer.threads)
-        pl.seed_everything(config.seed, verbose=False)
-        ends["start"] = time.perf_counter()
-
-        datamodule = ReviewDataModule(config.data, config.seed)
-        # Lightning would do this within fit, whose seconds then held it.
-        datamodule.prepare_data()
-        datamodule.setup()
-        ends["data"] = time.perf_counter()
-
-        module = build_module(config.model, datamodule.width)
-        all_callbacks = _callbacks(config, folder, history, signals, callbacks)
-        trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
-        checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
-        # The folder may be from elsewhere: weights_only, so that no code runs from the checkpoint.
-        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-        ends["fit"] = time.perf_counter()
-
-        (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
-        probabilities = module.test_probabilities
-        # Fewer than all where trainer.flags.limit_test_batches is set.
-        labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
-        test: dict[str, float | None] = {name.removeprefix("test/"): value for name, value in metrics.items()}
-        test |= classification_metrics(probabilities, labels)
-        ends["test"] = time.perf_counter()
-        if trainer.is_global_zero:
-            _warn_of_one_class(test, datamodule.splits.test.larger_class())
-
-        best_epoch = _best_epoch(history.epochs, config)
-        # Every rank has all numbers by now, so the others need not wait for the files.
-        if trainer.is_global_zero:
-            write_model(folder, module.network, datamodule.splits.word_index, datamodule.splits.ngrams)
-            write_predictions(folder, labels.numpy(), probabilities.numpy())
-            classes = datamodule.splits.labels
-            if isinstance(config.data, TextDataConfig):
-                # Those that were found, so that the folder alone says which label is the positive one.
-                data = dataclasses.replace(config.data, labels=classes)
-                write_settings(dataclasses.replace(config, data=data), folder)
-            figures = draw_test(labels, probabilities, f"{config.name}: test reviews", classes or LABELS)
-            curves = {
-                quantity: plots.plot_curves(history.epochs, quantity, f"{config.name}: {quantity}", best_epoch)
-                for quantity in plots.QUANTITIES
-            }
-            for name, figure in (figures | curves).items():
-                plots.save(figure, folder / f"{name}.png")
-            tested_epoch = best_epoch if config.callbacks.restore_best else len(history.epochs)
-            write_test(folder, _hparams(config), test, figures, tested_epoch)
-        ends["report"] = time.perf_counter()
-
-        begins = [started, *ends.values()]
-        seconds = {phase: round(end - begin, 6) for begin, (phase, end) in zip(begins, ends.items(), strict=False)}
-        seconds["total"] = round(ends["report"] - started, 6)
-        result = _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
-        if trainer.is_global_zero:
+        again = copy.deepcopy(list(callbacks)) if config.refit else []  # As they are before training.
+        result = _train_and_test(config, history, signals, callbacks, started, gpu)
+        if config.refit:
+            result = _refit(config, result, folder, signals, again, gpu)
+        if is_first(config):
             write_json(folder / RESULTS, result)
             # For the file alone: the command that launched the run prints it.
             log.debug("result\n%s", result_text(config, result))
     return result
+
+
+def _refit(
+    config: Config, chosen: RunResult, folder: Path, signals: SignalWatch, callbacks: Sequence[pl.Callback], gpu: int
+) -> RunResult:
+    """Trains anew on training and validation reviews for as many epochs as were chosen, in a folder of its own.
+
+    What it leaves there is what a run leaves; it was interrupted and goes on together with the run.
+    """
+    started = time.perf_counter()
+    epochs = _tested_epoch(config, chosen.best_epoch, chosen.epochs)
+    log.info("Training anew on training and validation reviews together, for %d epochs", epochs)
+    config = dataclasses.replace(
+        config,
+        refit=False,
+        data=dataclasses.replace(config.data, with_validation=True),
+        callbacks=dataclasses.replace(config.callbacks, patience=None, restore_best=False),
+        trainer=dataclasses.replace(config.trainer, max_epochs=epochs),
+    )
+    if is_first(config):
+        refuse_links(folder, REFIT, *(f"{REFIT}/{name}" for name in (TRAIN, VALIDATION, "checkpoints")))
+        write_settings(config, folder / REFIT)
+    result = _train_and_test(config, History(folder / REFIT), signals, callbacks, started, gpu)
+    if is_first(config):
+        write_json(folder / REFIT / RESULTS, result)
+    seconds = chosen.seconds | {"refit": result.seconds["total"]}
+    seconds["total"] = round(seconds["total"] + seconds["refit"], 6)
+    return dataclasses.replace(chosen, refit={"test": result.test, "epochs": result.epochs}, seconds=seconds)
+
+
+def _train_and_test(
+    config: Config, history: History, signals: SignalWatch, callbacks: Sequence[pl.Callback], started: float, gpu: int
+) -> RunResult:
+    """Does all that a run does in its folder, which is the history's, but for log, status and results."""
+    folder, ends = history.folder, {"start": time.perf_counter()}
+    pl.seed_everything(config.seed, verbose=False)
+    datamodule = ReviewDataModule(config.data, config.seed)
+    # Lightning would do this within fit, whose seconds then held it.
+    datamodule.prepare_data()
+    datamodule.setup()
+    ends["data"] = time.perf_counter()
+
+    module = build_module(config.model, datamodule.width)
+    all_callbacks = _callbacks(config, folder, history, signals, callbacks)
+    trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
+    checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
+    # The folder may be from elsewhere: weights_only, so that no code runs from the checkpoint.
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    ends["fit"] = time.perf_counter()
+
+    (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
+    probabilities = module.test_probabilities
+    # Fewer than all where trainer.flags.limit_test_batches is set.
+    labels = torch.from_numpy(datamodule.splits.test.labels[: len(probabilities)]).long()
+    test: dict[str, float | None] = {name.removeprefix("test/"): value for name, value in metrics.items()}
+    test |= classification_metrics(probabilities, labels)
+    ends["test"] = time.perf_counter()
+    if trainer.is_global_zero:
+        _warn_of_one_class(test, datamodule.splits.test.larger_class())
+
+    best_epoch = _best_epoch(history.epochs, config)
+    # Every rank has all numbers by now, so the others need not wait for the files.
+    if trainer.is_global_zero:
+        write_model(folder, module.network, datamodule.splits.word_index, datamodule.splits.ngrams)
+        write_predictions(folder, labels.numpy(), probabilities.numpy())
+        classes = datamodule.splits.labels
+        if isinstance(config.data, TextDataConfig):
+            # Those that were found, so that the folder alone says which label is the positive one.
+            data = dataclasses.replace(config.data, labels=classes)
+            write_settings(dataclasses.replace(config, data=data), folder)
+        name = f"{config.name}, trained on validation, too" if config.data.with_validation else config.name
+        figures = draw_test(labels, probabilities, f"{name}: test reviews", classes or LABELS)
+        curves = {
+            quantity: plots.plot_curves(history.epochs, quantity, f"{name}: {quantity}", best_epoch)
+            for quantity in plots.QUANTITIES
+        }
+        for picture, figure in (figures | curves).items():
+            plots.save(figure, folder / f"{picture}.png")
+        tested_epoch = _tested_epoch(config, best_epoch, len(history.epochs))
+        write_test(folder, _hparams(config), test, figures, tested_epoch)
+    ends["report"] = time.perf_counter()
+
+    begins = [started, *ends.values()]
+    seconds = {phase: round(end - begin, 6) for begin, (phase, end) in zip(begins, ends.items(), strict=False)}
+    seconds["total"] = round(ends["report"] - started, 6)
+    return _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
 
 
 def _warn_of_one_class(test: dict[str, float | None], larger_class: float) -> None:
@@ -179,6 +228,11 @@ def _best_epoch(history: list[Epoch], config: Config) -> int:
     return history[values.index({"min": min, "max": max}[MONITORS[config.callbacks.monitor]](values))].epoch
 
 
+def _tested_epoch(config: Config, best_epoch: int, epochs: int) -> int:
+    """The epoch, from 1, whose weights are tested."""
+    return best_epoch if config.callbacks.restore_best else epochs
+
+
 def _hparams(config: Config) -> dict[str, str | float]:
     model = dataclasses.asdict(config.model)
     units = "-".join(map(str, config.model.hidden_units)) or "none"  # TensorBoard takes no lists.
@@ -193,7 +247,7 @@ def _result(
     config: Config, trainer: pl.Trainer, datamodule: ReviewDataModule, epochs: list[Epoch], best_epoch: int,
     test: dict[str, float | None], seconds: dict[str, float],
 ) -> RunResult:  # fmt: skip
-    tested, splits = epochs[best_epoch - 1 if config.callbacks.restore_best else -1], datamodule.splits
+    tested, splits = epochs[_tested_epoch(config, best_epoch, len(epochs)) - 1], datamodule.splits
     return RunResult(
         name=config.name, model=config.model.name, seed=config.seed, test=test,
         validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},

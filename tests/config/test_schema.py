@@ -49,14 +49,14 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 
 KEYS = {
-    "name": "shallow_relu_bce", "seed": 0, "keep": True, "logger": {},
+    "name": "shallow_relu_bce", "seed": 0, "keep": True, "refit": False, "logger": {},
     "model.name": "shallow_relu_bce", "model.hidden_units": [16], "model.activation": "relu", "model.loss": "bce",
     "model.l2": 0.0, "model.dropout": 0.0, "model.optimizer": "adam", "model.learning_rate": 0.001,
     "model.feature_weighting": "none", "model.normalize": None, "model.label_smoothing": 0.0,
     "model.weight_decay": 0.0,
     "model.schedule": "constant", "model.warmup_epochs": 0.0,
     "data.source": "imdb", "data.cache_dir": None, "data.num_words": 10_000, "data.train_size": None,
-    "data.ngrams": 1, "data.min_count": 1,
+    "data.ngrams": 1, "data.min_count": 1, "data.with_validation": False,
     "data.batch_size": 512, "data.class_weights": None, "data.shuffle": "rows", "data.layout": "sparse",
     "data.path": None, "data.word_index": None, "data.validation_size": 10_000, "data.offline": "fallback",
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
@@ -99,6 +99,7 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
             "ngrams",
             "min_count",
             "train_size",
+            "with_validation",
             "batch_size",
             "class_weights",
             "shuffle",
