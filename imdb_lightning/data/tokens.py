@@ -38,7 +38,9 @@ def tokenized(reviews: Iterable[Labelled], tokens: str) -> Iterator[Chunk]:
     `tokens`: what a word is, as for `tokenize`.
     """
     columns = SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Into a file, a bar that is taken away again would leave an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Reading reviews", total=None)
         for chunk in map_in_order(partial(tokenize_chunk, tokens=tokens), _chunks(iter(reviews))):
             progress.advance(task, len(chunk.reviews))
