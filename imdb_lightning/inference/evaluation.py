@@ -172,7 +172,8 @@ def _join(runs: Sequence[Path], tested: Sequence[_Tested], own: bool) -> tuple[S
             raise UserError(run, accepted, "one with others", remedy)
     same = all(one.origin("validation") == first.origin("validation") for one in tested)
     validations = [one.validation for one in tested if same and one.validation is not None]
-    return score_mean([one.test for one in tested]), score_mean(validations) if validations else None
+    all_have = len(validations) == len(tested)  # Not so, where some were trained on it.
+    return score_mean([one.test for one in tested]), score_mean(validations) if all_have else None
 
 
 def _texts_of(splits: Splits, run: Path, config: DataConfig) -> Texts:
