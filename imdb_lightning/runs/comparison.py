@@ -68,6 +68,11 @@ class Group:
     notebook: float | None  # The notebook's test accuracy; None for settings or reviews that are not its own.
     ensemble: float | None  # Test accuracy of the mean of the runs' probabilities; see `ensemble_accuracy`.
 
+    def refitted(self) -> float | None:
+        """The mean test accuracy of the runs' refitted networks; None unless all have one."""
+        refits = [run.result.refit for run in self.runs if run.result is not None and run.result.refit is not None]
+        return mean(refit["test"]["accuracy"] for refit in refits) if len(refits) == len(self.runs) else None
+
     def statistics(self) -> list[tuple[float, float | None]]:
         """Of each of `COLUMNS` the mean and the sample's standard deviation, which a single run does not have."""
         rows = [

@@ -20,8 +20,8 @@ from imdb_lightning.runs.records import read_history
 
 # Columns as a terminal has room for them, the most important first.
 _ORDER = (
-    "model", "test accuracy", "notebook", "runs", "validation accuracy", "ensemble", "test loss", "seconds",
-    "validation loss", "best epoch", "parameters",
+    "model", "test accuracy", "notebook", "runs", "refitted", "validation accuracy", "ensemble", "test loss",
+    "seconds", "validation loss", "best epoch", "parameters",
 )  # fmt: skip
 # Characters of a label in a table that is too wide; what is longer goes on in the next line of its cell.
 _LABEL = 24
@@ -47,10 +47,16 @@ def compare(folders: Sequence[Path], output: Path) -> bool:
 def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path) -> None:
     """Writes `comparison.csv`, `comparison.md` and, if any run was completed, `comparison.png`."""
     names = [f"{name.replace(' ', '_')}_{kind}" for name in COLUMNS for kind in ("mean", "std")]
-    others: list[object] = ["notebook_test_accuracy", "loss_kind", "data", "ensemble_test_accuracy"]
+    others: list[object] = [
+        "notebook_test_accuracy",
+        "loss_kind",
+        "data",
+        "ensemble_test_accuracy",
+        "refitted_test_accuracy",
+    ]
     rows: list[list[object]] = [["model", "runs", *names, *others]]
     for group in groups:
-        others = [group.notebook, group.loss, group.data, group.ensemble]
+        others = [group.notebook, group.loss, group.data, group.ensemble, group.refitted()]
         rows.append([group.label, len(group.runs), *chain(*group.statistics()), *others])
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
@@ -127,13 +133,13 @@ def _sections(groups: Sequence[Group]) -> dict[str, list[Group]]:
 def _table(groups: Sequence[Group]) -> list[list[str]]:
     """Header and rows as text."""
     several_losses = len({group.loss for group in groups}) > 1
-    rows = [["model", "runs", *COLUMNS, "notebook", "ensemble"]]
+    rows = [["model", "runs", *COLUMNS, "notebook", "ensemble", "refitted"]]
     for group in groups:
         cells = [group.label, str(len(group.runs))]
         for (column, digits), (value, spread) in zip(COLUMNS.items(), group.statistics(), strict=True):
             shown = "" if spread is None or column == "parameters" else f" ± {spread:.{digits}f}"
             kind = f" {group.loss}" if several_losses and column.endswith("loss") else ""
             cells.append(f"{value:,.{digits}f}{shown}{kind}")
-        accuracies = (group.notebook, group.ensemble)
+        accuracies = (group.notebook, group.ensemble, group.refitted())
         rows.append([*cells, *("" if accuracy is None else f"{accuracy:.4f}" for accuracy in accuracies)])
     return rows

@@ -64,7 +64,10 @@ def test_refit_is_a_run_on_both_for_the_chosen_epochs(compose, refitted: Path, t
 def test_refitted_run_is_one_run_of_its_group(refitted: Path) -> None:
     (run,) = find_runs([refitted])
     assert run.folder == refitted
-    assert len(group_runs([run])) == 1
+    (group,) = group_runs([run])
+    refit = read_result(refitted).refit
+    assert refit is not None
+    assert group.refitted() == refit["test"]["accuracy"]
 
 
 def test_refit_can_follow_later(compose, refitted: Path, tmp_path: Path) -> None:
