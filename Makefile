@@ -2,6 +2,7 @@
 #   make train                               the main job
 #   make train ARGS="model=deep_tanh_mse"    with other settings
 #   make test                                lint, types, and all tests of one process, without a GPU
+#   make test-reviews                        those of them that see the real reviews, if IMDB_NPZ names them
 #   make test-cluster                        tests of several processes, with Ray, and with Slurm where it answers
 #   make test-fast                           tests with SciPy, which the others do without
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CLUSTERS := .venv/installed-clusters
 
-.PHONY: train test test-cluster test-fast
+.PHONY: train test test-reviews test-cluster test-fast
 
 train: $(INSTALLED)
 	$(BIN)/python -m imdb_lightning $(ARGS)
@@ -19,6 +20,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not (gpu or distributed or slurm or ray or fast)" -n 2 --dist loadfile
+
+test-reviews: $(INSTALLED)
+	$(BIN)/pytest -m "reviews and not (gpu or distributed or slurm or ray or fast)" -n 2 --dist loadfile
 
 test-cluster: $(CLUSTERS)
 	$(BIN)/pytest -m "(distributed or ray) and not (gpu or slurm)" -n 2 --dist worksteal

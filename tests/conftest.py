@@ -27,6 +27,13 @@ def pytest_report_header() -> str:
     return f"reviews: {REAL}" if REAL else "reviews: synthetic ones; set IMDB_NPZ to a real imdb.npz to test on that"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what does something else on the real reviews."""
+    for item in items:
+        if {"npz", "real_npz"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("reviews")
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that starts empty and that all tests of this process share."""

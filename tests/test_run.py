@@ -27,7 +27,7 @@ from imdb_lightning.runs.lifecycle import LOCK
 from tests import oracle
 from tests.support import REAL, Command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.reviews]
 
 PARAMETERS = {"shallow_relu_bce": 160_033, "deep_tanh_mse": 322_177, "regularized_relu_bce": 644_289}
 # Means over six seeds of Keras's own runs of the notebook, and as far as single runs may be from them (measured
