@@ -7,14 +7,8 @@ import copy
 import dataclasses
 import logging
 import os
-import platform
-import shlex
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -25,7 +19,6 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
-from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.inference.saved_run import write_model
 from imdb_lightning.inference.scoring import draw_test
 from imdb_lightning.model.metrics import classification_metrics
@@ -38,7 +31,6 @@ from imdb_lightning.runs.records import (
     RESULTS,
     TRAIN,
     VALIDATION,
-    Epoch,
     RunResult,
     write_json,
     write_predictions,
@@ -47,6 +39,7 @@ from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.runs.summary import result_text
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
 from imdb_lightning.training.checkpoint import LastCheckpoint
+from imdb_lightning.training.result import best_epoch_of, build_result, hparams_of, tested_epoch_of
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
 from imdb_lightning.training.trainer import build_targets, build_trainer
 
@@ -102,7 +95,7 @@ def _refit(
     What it leaves there is what a run leaves; it was interrupted and goes on together with the run.
     """
     started = time.perf_counter()
-    epochs = _tested_epoch(config, chosen.best_epoch, chosen.epochs)
+    epochs = tested_epoch_of(config, chosen.best_epoch, chosen.epochs)
     log.info("Training anew on training and validation reviews together, for %d epochs", epochs)
     config = dataclasses.replace(
         config,
@@ -152,7 +145,7 @@ def _train_and_test(
     if trainer.is_global_zero:
         _warn_of_one_class(test, datamodule.splits.test.larger_class())
 
-    best_epoch = _best_epoch(history.epochs, config)
+    best_epoch = best_epoch_of(history.epochs, config)
     # Every rank has all numbers by now, so the others need not wait for the files.
     if trainer.is_global_zero:
         write_model(folder, module.network, datamodule.splits.word_index, datamodule.splits.ngrams)
@@ -170,14 +163,14 @@ def _train_and_test(
         }
         for picture, figure in (figures | curves).items():
             plots.save(figure, folder / f"{picture}.png")
-        tested_epoch = _tested_epoch(config, best_epoch, len(history.epochs))
-        write_test(folder, _hparams(config), test, figures, tested_epoch)
+        tested_epoch = tested_epoch_of(config, best_epoch, len(history.epochs))
+        write_test(folder, hparams_of(config), test, figures, tested_epoch)
     ends["report"] = time.perf_counter()
 
     begins = [started, *ends.values()]
     seconds = {phase: round(end - begin, 6) for begin, (phase, end) in zip(begins, ends.items(), strict=False)}
     seconds["total"] = round(ends["report"] - started, 6)
-    return _result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
+    return build_result(config, trainer, datamodule, history.epochs, best_epoch, test, seconds)
 
 
 def _warn_of_one_class(test: dict[str, float | None], larger_class: float) -> None:
@@ -218,61 +211,5 @@ def _loggers(config: Config, folder: Path, module: pl.LightningModule) -> list[L
     store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
     loggers = build_targets("logger", config.logger, Logger, save_dir=str(folder), tracking_uri=store)
     for logger in loggers:  # Lightning logs the module's own hyperparameters.
-        logger.log_hyperparams({key: value for key, value in _hparams(config).items() if key not in module.hparams})
+        logger.log_hyperparams({key: value for key, value in hparams_of(config).items() if key not in module.hparams})
     return loggers
-
-
-def _best_epoch(history: list[Epoch], config: Config) -> int:
-    """The epoch, from 1, with the first best monitored value: the one whose weights `BestWeights` keeps."""
-    values = [getattr(epoch, config.callbacks.monitor.replace("/", "_")) for epoch in history]
-    return history[values.index({"min": min, "max": max}[MONITORS[config.callbacks.monitor]](values))].epoch
-
-
-def _tested_epoch(config: Config, best_epoch: int, epochs: int) -> int:
-    """The epoch, from 1, whose weights are tested."""
-    return best_epoch if config.callbacks.restore_best else epochs
-
-
-def _hparams(config: Config) -> dict[str, str | float]:
-    model = dataclasses.asdict(config.model)
-    units = "-".join(map(str, config.model.hidden_units)) or "none"  # TensorBoard takes no lists.
-    return {"model": model.pop("name")} | model | {
-        "hidden_units": units, "batch_size": config.data.batch_size, "num_words": config.data.num_words or "all",
-        "ngrams": config.data.ngrams,
-        "max_epochs": config.trainer.max_epochs, "precision": config.trainer.precision, "seed": config.seed,
-    }  # fmt: skip
-
-
-def _result(
-    config: Config, trainer: pl.Trainer, datamodule: ReviewDataModule, epochs: list[Epoch], best_epoch: int,
-    test: dict[str, float | None], seconds: dict[str, float],
-) -> RunResult:  # fmt: skip
-    tested, splits = epochs[_tested_epoch(config, best_epoch, len(epochs)) - 1], datamodule.splits
-    return RunResult(
-        name=config.name, model=config.model.name, seed=config.seed, test=test,
-        validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
-        epochs=len(epochs), best_epoch=best_epoch,
-        stopped="early" if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
-        parameters=sum(parameter.numel() for parameter in trainer.lightning_module.parameters()),
-        world_size=trainer.world_size, precision=config.trainer.precision, seconds=seconds,
-        data={
-            "source": splits.source, "sha256": splits.sha256, "prepared": splits.prepared,
-            "num_words": config.data.num_words, "width": datamodule.width,
-            "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
-            "class_weights": find_class_weights(config.data.class_weights, splits.train.labels),
-            "larger_class": {"validation": splits.validation.larger_class(), "test": splits.test.larger_class()},
-        },
-        provenance={
-            "git": _git_commit(), "python": platform.python_version(), "torch": torch.__version__,
-            "lightning": version("pytorch-lightning"), "command": shlex.join(sys.orig_argv), "host": platform.node(),
-        },
-    )  # fmt: skip
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs; None outside its own checkout, as when it was installed from a wheel."""
-    root = Path(__file__).resolve().parent.parent.parent
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None

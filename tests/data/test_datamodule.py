@@ -36,7 +36,7 @@ def test_own_reviews_in_python(labelled_csv: Path, cache: Path) -> None:
         (lambda: TextDataModule("a.csv", labels=["a"]), r"data\.labels: expected two names"),
         (lambda: SentimentClassifier([16], "swish", "bce"), r"model\.activation: expected one of relu, tanh"),
         (lambda: SentimentClassifier([16], "relu", "hinge"), r"model\.loss: expected one of bce, mse"),
-        (lambda: SentimentClassifier([], "relu", "bce"), r"model\.hidden_units: expected a list of whole numbers"),
+        (lambda: SentimentClassifier([0], "relu", "bce"), r"model\.hidden_units: expected a list of whole numbers"),
         (lambda: SentimentClassifier(16, "relu", "bce"), r"model\.hidden_units: expected a list of whole numbers"),
         (lambda: SentimentClassifier([16], "relu", "bce", dropout=1.0), r"model\.dropout: expected a number from 0"),
         (lambda: SentimentClassifier([16], "relu", "bce", optimizer="lion"), r"model\.optimizer: expected one of adam"),
