@@ -120,6 +120,9 @@ class CallbacksConfig(Section):
     # Stop after so many epochs without a better value; null: never stop early.
     patience: int | None = whole(None, 1, example=2)
     restore_best: bool = False  # Test the best epoch's weights instead of the last one's.
+    # Stop after the second epoch when the best monitored value so far is worse than the first of these, after the third
+    # when it is worse than the second, and so on; null: never. A search sets it (`hydra.sweeper.pruning`).
+    stop_behind: list[float] | None = None
     # Any Lightning callbacks by name, each a mapping with the class as `_target_`, and its arguments.
     extra: dict[str, Any] = field(default_factory=dict)
 

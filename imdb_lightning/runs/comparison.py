@@ -22,10 +22,11 @@ COLUMNS = {
     "parameters": 0, "best epoch": 1, "validation loss": 4, "validation accuracy": 4, "test loss": 4,
     "test accuracy": 4, "seconds": 1,
 }  # fmt: skip
-# Settings, or their sections, that change no result: runs that differ in nothing else are one group.
+# Settings, or their sections, that change no result, or only whether a run ends before it: runs that differ in nothing
+# else are one group.
 _WITHOUT_EFFECT = (
     "seed", "keep", "refit", "logger", "checkpoint", "data.cache_dir", "data.path", "data.word_index", "data.offline",
-    "trainer.max_restarts", "trainer.node_rank", "trainer.rendezvous",
+    "trainer.max_restarts", "trainer.node_rank", "trainer.rendezvous", "callbacks.stop_behind",
 )  # fmt: skip
 # Of a label: settings, and characters of a value.
 _SETTINGS_SHOWN, _VALUE_SHOWN = 3, 24

@@ -59,7 +59,7 @@ def finished_result(config: Config, folder: Path) -> records.RunResult | None:
         return None
     result = records.read_result(folder)
     longer = saved.trainer.max_epochs < config.trainer.max_epochs
-    missing = (longer and result.stopped != "early") or (config.refit and result.refit is None)
+    missing = (longer and result.stopped == "max_epochs") or (config.refit and result.refit is None)
     return None if missing else result
 
 

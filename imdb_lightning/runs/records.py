@@ -67,7 +67,7 @@ class RunResult:
     validation: dict[str, float]  # `loss` and `accuracy` of the weights that were tested.
     epochs: int  # How many were trained.
     best_epoch: int  # The one with the best monitored value, from 1.
-    stopped: str  # `early` or `max_epochs`.
+    stopped: str  # `early`, `pruned` (it was behind other trials of a search) or `max_epochs`.
     parameters: int  # Trainable numbers.
     world_size: int  # Processes.
     precision: str  # As in `trainer.precision`.

@@ -54,7 +54,7 @@ def result_text(config: Config, result: RunResult) -> str:
 
 def _tested(config: Config, result: RunResult) -> str:
     best, last = result.best_epoch, result.epochs
-    early = " (stopped early)" if result.stopped == "early" else ""
+    early = {"early": " (stopped early)", "pruned": " (pruned)"}.get(result.stopped, "")
     if config.callbacks.restore_best:
         return f"epoch {best}, the best of {last}{early}"
     if best == last:

@@ -1,9 +1,10 @@
-"""Lightning callbacks: history, best weights, early stopping that survives a resume, progress, seeds of each step."""
+"""Lightning callbacks: history, best weights, stopping that survives a resume, progress, seeds of each step."""
 
 import dataclasses
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from torch import Tensor
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.schema import MONITORS
+from imdb_lightning.config.schema import MONITORS, CallbacksConfig
 from imdb_lightning.model.module import SentimentClassifier
 from imdb_lightning.runs.records import Epoch, write_history
 
@@ -114,6 +115,31 @@ class ResumableEarlyStopping(EarlyStopping):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets `should_stop` again after a resume."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class StopBehind(pl.Callback):
+    """Stops a run that is behind others, as `is_behind` says.
+
+    It keeps nothing of its own: the history comes back with a checkpoint, and all ranks have the same.
+    """
+
+    def __init__(self, config: CallbacksConfig, history: History) -> None:
+        self.config, self.history = config, history
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sets `should_stop`, also after a resume."""
+        trainer.should_stop = trainer.should_stop or is_behind(self.history.epochs, self.config)
+
+    on_train_epoch_end = on_train_start
+
+
+def is_behind(history: Sequence[Epoch], config: CallbacksConfig) -> bool:
+    """Whether the best monitored value so far is worse than `stop_behind` asks for after so many epochs."""
+    limits, place = config.stop_behind or [], len(history) - 2
+    if not 0 <= place < len(limits):
+        return False
+    values: list[float] = [getattr(epoch, config.monitor.replace("/", "_")) for epoch in history]
+    return min(values) > limits[place] if MONITORS[config.monitor] == "min" else max(values) < limits[place]
 
 
 class EpochBar(RichProgressBar):

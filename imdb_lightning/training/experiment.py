@@ -37,7 +37,7 @@ from imdb_lightning.runs.records import (
 )
 from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.runs.summary import result_text
-from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds
+from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds, StopBehind
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.result import best_epoch_of, build_result, hparams_of, tested_epoch_of
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
@@ -200,6 +200,8 @@ def _callbacks(
         callbacks.append(BestWeights(monitor))
     if patience is not None:
         callbacks.append(ResumableEarlyStopping(monitor, mode=MONITORS[monitor], patience=patience, min_delta=0.0))
+    if config.callbacks.stop_behind is not None:
+        callbacks.append(StopBehind(config.callbacks, history))
     return callbacks
 
 

@@ -16,6 +16,7 @@ from imdb_lightning.config.schema import MONITORS, Config
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.runs.records import Epoch, RunResult
+from imdb_lightning.training.callbacks import is_behind
 
 
 def best_epoch_of(history: list[Epoch], config: Config) -> int:
@@ -46,11 +47,12 @@ def build_result(
 ) -> RunResult:  # fmt: skip
     """What `results.json` holds of a run with these epochs, of which `best_epoch` counts from 1."""
     tested, splits = epochs[tested_epoch_of(config, best_epoch, len(epochs)) - 1], datamodule.splits
+    stopped = "pruned" if is_behind(epochs, config.callbacks) else "early"
     return RunResult(
         name=config.name, model=config.model.name, seed=config.seed, test=test,
         validation={"loss": tested.val_loss, "accuracy": tested.val_accuracy},
         epochs=len(epochs), best_epoch=best_epoch,
-        stopped="early" if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
+        stopped=stopped if len(epochs) < (trainer.max_epochs or 0) else "max_epochs",
         parameters=sum(parameter.numel() for parameter in trainer.lightning_module.parameters()),
         world_size=trainer.world_size, precision=config.trainer.precision, seconds=seconds,
         data={

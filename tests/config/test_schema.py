@@ -63,7 +63,8 @@ KEYS = {
     "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
     "trainer.deterministic": True, "trainer.threads": 1, "trainer.max_epochs": 20, "trainer.flags": {},
     "callbacks.monitor": "val/loss", "callbacks.patience": 2, "callbacks.restore_best": True,
-    "callbacks.extra": {}, "checkpoint.every_n_steps": None, "checkpoint.every_minutes": None,
+    "callbacks.stop_behind": None, "callbacks.extra": {},
+    "checkpoint.every_n_steps": None, "checkpoint.every_minutes": None,
 }  # fmt: skip
 """The contract: others type these keys, and count on these values."""
 SYNTHETIC_KEYS = {

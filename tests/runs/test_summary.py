@@ -26,6 +26,7 @@ EARLY = {"stopped": "early"}
     ("arguments", "changes", "expected"),
     [
         (["callbacks=early_stopping"], EARLY, "epoch 2, the best of 4 (stopped early)"),
+        (["callbacks=early_stopping"], {"stopped": "pruned"}, "epoch 2, the best of 4 (pruned)"),
         (["callbacks=early_stopping"], {}, "epoch 2, the best of 4"),
         (["callbacks=none"], {}, "epoch 4, the last; epoch 2 had the best val/loss"),
         (["callbacks=none"], REACHED, "epoch 4, the last and by val/loss the best"),

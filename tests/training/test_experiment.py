@@ -77,6 +77,22 @@ def test_early_stopping_tests_the_weights_of_the_best_epoch(monitor: str, compos
     assert (cut.test, cut.validation) == (stopped.test, stopped.validation)
 
 
+@pytest.mark.parametrize("monitor", ["val/loss", "val/accuracy"])
+def test_run_that_is_behind_others_stops_and_one_that_is_not_goes_on(monitor: str, compose, tmp_path: Path) -> None:
+    """Limits are for epochs 2, 3, ...; a best value that is equal to its limit is not behind."""
+    settings = [*SMALL, "trainer.max_epochs=5", "callbacks=none", f"callbacks.monitor={monitor}"]
+    experiment.run(compose(*settings), tmp_path / "whole")
+    values = [float(row[monitor.replace("/", "_")]) for row in history(tmp_path / "whole")]
+    better, away = (min, -1e-6) if monitor == "val/loss" else (max, 1e-6)
+    best = [better(values[: place + 1]) for place in range(len(values))]
+    equal = experiment.run(compose(*settings, f"callbacks.stop_behind={best[1:]}"), tmp_path / "equal")
+    assert (equal.epochs, equal.stopped) == (5, "max_epochs")
+    limits = [best[1], best[2], best[3] + away, best[4]]
+    behind = experiment.run(compose(*settings, f"callbacks.stop_behind={limits}"), tmp_path / "behind")
+    assert (behind.epochs, behind.stopped) == (4, "pruned")
+    assert behind.validation["loss"] == float(history(tmp_path / "whole")[3]["val_loss"])
+
+
 def test_without_callbacks_all_epochs_run_and_the_last_weights_are_tested(compose, tmp_path: Path) -> None:
     result = experiment.run(compose(*SMALL, "callbacks=none", "trainer.max_epochs=8"), tmp_path)
     assert (result.epochs, result.stopped) == (8, "max_epochs")

@@ -81,10 +81,15 @@ def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_run_that_was_killed_after_stopping_early_trains_no_further(compose, tmp_path: Path) -> None:
-    config = compose(*SMALL, "trainer.max_epochs=20", "model.learning_rate=0.01")
+@pytest.mark.parametrize(
+    ("setting", "stopped"), [("callbacks.patience=2", "early"), ("callbacks.stop_behind=[1,1,0]", "pruned")]
+)
+def test_run_that_was_killed_after_stopping_early_trains_no_further(
+    setting: str, stopped: str, compose, tmp_path: Path
+) -> None:
+    config = compose(*SMALL, "trainer.max_epochs=20", "model.learning_rate=0.01", setting)
     first = experiment.run(config, tmp_path)
-    assert first.stopped == "early"
+    assert first.stopped == stopped
     status = json.loads((tmp_path / "status.json").read_text())
     (tmp_path / "status.json").write_text(json.dumps(status | {"state": "running"}))
     (tmp_path / "results.json").unlink()
