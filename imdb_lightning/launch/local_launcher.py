@@ -87,7 +87,7 @@ class LocalLauncher(Launcher):
         ]
 
     def _has_place(self, job: DictConfig) -> bool:
-        return len(self._running) < (self.n_jobs or max(1, _places(job.trainer)))
+        return len(self._running) < (self.n_jobs or max(1, places(job.trainer)))
 
     def _job(self, number: int, overrides: Sequence[str]) -> DictConfig:
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
@@ -127,7 +127,7 @@ class LocalLauncher(Launcher):
                 os.kill(process.pid, signum)
 
 
-def _places(trainer: TrainerConfig) -> int:
+def places(trainer: TrainerConfig) -> int:
     """How many jobs with these settings this machine has cores or GPUs for."""
     if trainer.accelerator == "gpu":  # A job of one takes any that is free, one of several the first ones.
         return count_gpus() if trainer.devices == 1 else 1

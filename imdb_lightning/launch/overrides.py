@@ -56,7 +56,7 @@ def expand_glob(text: str, search: list[str]) -> str:
         return text
     override = OverridesParser.create().parse_override(text)
     group, pattern = override.key_or_group, override.value()
-    options = _options(group, search)
+    options = options_of(group, search)
     chosen: list[str] = pattern.filter(options) if isinstance(pattern, Glob) else []
     if not chosen:
         raise UserError(group, "a glob that matches one of " + ", ".join(options), text, _HELP)
@@ -83,9 +83,9 @@ def explained(search: list[str]) -> Iterator[None]:
         group, _, option = missing.rpartition("/")
         if group == "hydra/launcher":  # Plug-ins bring these options; our file for Slurm builds on submitit_slurm.
             check_plugin("slurm" if option == "submitit_slurm" else option)
-        if not _options(group, search):  # An option of a folder of options, as in experiment=notebook/x.
+        if not options_of(group, search):  # An option of a folder of options, as in experiment=notebook/x.
             group, _, option = missing.partition("/")
-        options = _options(group, search)
+        options = options_of(group, search)
         raise UserError(group, "one of " + ", ".join(options), repr(option), _closest(option, options)) from error
     except OverrideParseException as error:
         key, _, value = error.override.partition("=")
@@ -119,12 +119,12 @@ def explained(search: list[str]) -> Iterator[None]:
         raise CommandLineError(". ".join([*sentences, _HELP])) from error
 
 
-def _options(group: str, search: list[str]) -> list[str]:
+def options_of(group: str, search: list[str]) -> list[str]:
     """All options of a group, those in folders of it by their path."""
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group, ObjectType.CONFIG, CONFIG_NAME, search)
     for folder in loader.get_group_options(group, ObjectType.GROUP, CONFIG_NAME, search):
-        options += [f"{folder}/{option}" for option in _options(f"{group}/{folder}", search)]
+        options += [f"{folder}/{option}" for option in options_of(f"{group}/{folder}", search)]
     return sorted(set(options))
 
 

@@ -29,6 +29,7 @@ LOCK = ".lock"
 _LOCK_SECONDS = 20
 # Differing settings whose values a refusal shows.
 _SHOWN = 3
+_REMEDY = "Name another hydra.run.dir or hydra.sweep.dir."
 
 
 class OtherRunError(UserError):
@@ -65,31 +66,41 @@ def finished_result(config: Config, folder: Path) -> records.RunResult | None:
 
 def _saved_settings(config: Config, folder: Path) -> Config | None:
     """The settings of the run in a folder, the given ones but for fewer epochs or no refit; None: there is no run."""
-    path, absent, remedy = folder / records.CONFIG, object(), "Name another hydra.run.dir or hydra.sweep.dir."
+    path = folder / records.CONFIG
     if not path.is_file():
         return None
     # Through the schema, so that a run from before a setting was there has its default.
     run = load_config(path)
-    saved, current = flatten(_settings(run)), flatten(_settings(config))
-    if current.get("data.labels", absent) is None:  # The run has found them, and written them down.
+    saved, current = flatten(settings_of(run)), flatten(settings_of(config))
+    if current.get("data.labels", "") is None:  # The run has found them, and written them down.
         current["data.labels"] = saved.get("data.labels")
-    keys = sorted(saved.keys() | current.keys())
-    differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
-    if config.refit and "refit" in differing:  # It can be done later, too.
-        differing.remove("refit")
+    if config.refit:  # It can be done later, too.
+        saved["refit"] = True
     old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model
-    if differing == ["trainer.max_epochs"] and old < new:
+    if old < new and saved | {"trainer.max_epochs": new} == current:
         if model.schedule == "constant" and not model.warmup_epochs:
             return run
         schedule = f"model.schedule={model.schedule} and model.warmup_epochs={model.warmup_epochs}"
         accepted = f"trainer.max_epochs={old}, since the learning rate of each step follows from it, {schedule}"
-        raise OtherRunError(folder, accepted, new, remedy)
+        raise OtherRunError(folder, accepted, new, _REMEDY)
+    refuse_other_settings(folder, saved, current, "run")
+    return run
+
+
+def refuse_other_settings(folder: Path, saved: dict[str, object], current: dict[str, object], kind: str) -> None:
+    """Refuses a folder with a run, or what else `kind` says, whose saved settings are not the current ones.
+
+    Raises:
+        OtherRunError: it names the differing settings, up to a number.
+    """
+    absent = object()
+    keys = sorted(saved.keys() | current.keys())
+    differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
     if differing:
         values = [f"{key} ({_brief(saved, key)} there, now {_brief(current, key)})" for key in differing[:_SHOWN]]
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-        accepted = "a new folder, or the settings of the run in it"
-        raise OtherRunError(folder, accepted, f"other values of {', '.join(values)}{more}", remedy)
-    return run
+        accepted = f"a new folder, or the settings of the {kind} in it"
+        raise OtherRunError(folder, accepted, f"other values of {', '.join(values)}{more}", _REMEDY)
 
 
 def _brief(settings: dict[str, object], key: str) -> str:
@@ -113,7 +124,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = (folder / records.CHECKPOINT).parent
     refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoints.name)
-    with _locked(folder, wait), logging_to(folder / records.LOG, rank()):
+    with locked(folder, wait), logging_to(folder / records.LOG, rank()):
         for place in (folder, checkpoints):  # Not before the lock is held: another process may be writing there.
             remove_unfinished(place)
         status = _begin(config, folder)
@@ -140,7 +151,7 @@ def prepare_ranks(config: Config, folder: Path) -> None:
     if saved is None:
         write_settings(config, folder)
     elif saved.trainer.max_epochs < config.trainer.max_epochs or saved.refit < config.refit:
-        with _locked(folder, _LOCK_SECONDS):
+        with locked(folder):
             _begin(config, folder)
 
 
@@ -171,7 +182,7 @@ def refuse_links(folder: Path, *names: str | Path) -> None:
 def write_settings(config: Config, folder: Path) -> None:
     """Writes `config.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(_settings(config))))
+    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings_of(config))))
 
 
 def record_failure(folder: Path, error: BaseException | str) -> None:
@@ -187,8 +198,23 @@ def record_lost(folder: Path, reason: str) -> None:
     status = records.read_status(folder)
     if status is None or status.state == records.RUNNING:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(OtherRunError), _locked(folder, _LOCK_SECONDS):
+        with suppress(OtherRunError), locked(folder):
             record_failure(folder, reason)
+
+
+def complete_killed(folder: Path) -> None:
+    """Completes a run that was killed between its results and its status; only for one whose epochs were never raised.
+
+    Run again, it would only write the same results anew.
+    """
+    status = records.read_status(folder)
+    if status is not None and status.state == records.RUNNING and (folder / records.RESULTS).exists():
+        with locked(folder):  # A run that is alive writes its status itself, in a moment.
+            status = records.read_status(folder)
+            if status is not None and status.state == records.RUNNING:
+                epochs = records.read_result(folder).epochs
+                ended = dataclasses.replace(status, state=records.COMPLETED, end=records.now(), last_epoch=epochs)
+                records.write_json(folder / records.STATUS, ended)
 
 
 def _end_state(error: BaseException | str) -> str:
@@ -203,14 +229,19 @@ def _reason(error: BaseException) -> str:
     return text if alone else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def _settings(config: Config) -> dict[str, object]:
+def settings_of(config: Config) -> dict[str, object]:
     """What makes a run what it is: all but which of several machines this one is."""
     settings = dataclasses.asdict(config)
     settings["trainer"] |= {"node_rank": None, "rendezvous": None}
     return settings
 
 
-def _locked(folder: Path, seconds: float) -> AbstractContextManager[object]:
+def locked(folder: Path, seconds: float = _LOCK_SECONDS) -> AbstractContextManager[FileLock]:
+    """Holds a folder's lock while the body runs.
+
+    Raises:
+        OtherRunError: another process is at work in the folder, and still is after so many seconds.
+    """
     try:  # In a with statement, what `acquire` returns releases the lock at the end.
         return FileLock(folder / LOCK, timeout=seconds).acquire()
     except Timeout as error:
