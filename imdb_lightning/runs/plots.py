@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from imdb_lightning.config.data import LABELS
+from imdb_lightning.config.schema import MONITORS
 from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.records import Epoch
 
@@ -157,6 +158,37 @@ def plot_calibration(
     axes.plot([0, 1], [0, 1], ":", color=GRAY, label="perfectly calibrated")
     axes.plot(predicted, found, "o-", color=COLORS[0], label="found")
     axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def plot_search(trials: Sequence[tuple[int, str, float | None]], monitor: str) -> Figure:
+    """Draws the value of each trial, `(number, state, value)`, over its number, and the best one so far."""
+    figure = _figure()
+    axes = figure.subplots()
+    for state, marker, color in (("complete", "o", COLORS[0]), ("pruned", "x", GRAY)):
+        points = [(number, value) for number, kind, value in trials if kind == state and value is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, color=color, label=state)
+            if state == "complete":
+                numbers, values = zip(*points, strict=True)
+                best = {"min": np.minimum, "max": np.maximum}[MONITORS[monitor]].accumulate(values)
+                axes.step(numbers, best, where="post", color=COLORS[1], label=f"best so far: {best[-1]:.4f}")
+    axes.set(xlabel="trial", ylabel=monitor)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _title(axes, f"{len(trials)} trials")
+    return figure
+
+
+def plot_importances(importances: Mapping[str, float]) -> Figure:
+    """Draws each setting's share in what made trials good, the largest on top."""
+    figure = Figure(figsize=(SIZE[0], 1.1 + 0.4 * len(importances)), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    shares = sorted(importances.items(), key=lambda item: item[1])
+    bars = axes.barh([key for key, _ in shares], [share for _, share in shares], color=COLORS[0])
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set(xlim=(0, 1.1), xlabel="share (PED-ANOVA)", title="which settings mattered")
     return figure
 
 

@@ -77,3 +77,28 @@ def test_kinds_of_loss_and_data_sets_share_no_axes() -> None:
     assert [(axes.get_title(), len(axes.get_lines())) for axes in figure.axes] == [
         ("loss: bce", 4), ("loss: mse", 2), ("accuracy", 6), ("loss: bce", 2), ("accuracy", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("val/loss", [0.5, 0.5, 0.3]), ("val/accuracy", [0.5, 0.6, 0.6])])
+def test_search_shows_the_best_so_far_of_complete_trials(monitor: str, best: list[float]) -> None:
+    trials = [
+        (0, "complete", 0.5),
+        (1, "pruned", 0.1),
+        (2, "complete", 0.6),
+        (3, "running", None),
+        (4, "complete", 0.3),
+    ]
+    (axes,) = plots.plot_search(trials, monitor).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", monitor)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    assert lines == {
+        "complete": [[0, 0.5], [2, 0.6], [4, 0.3]],
+        "pruned": [[1, 0.1]],
+        f"best so far: {best[-1]:.4f}": [[0, best[0]], [2, best[1]], [4, best[2]]],
+    }
+
+
+def test_most_important_setting_is_on_top() -> None:
+    (axes,) = plots.plot_importances({"model.dropout": 0.25, "model.learning_rate": 0.75}).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["model.dropout", "model.learning_rate"]
+    assert [bar.get_width() for bar in axes.patches] == [0.25, 0.75]
