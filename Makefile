@@ -3,7 +3,8 @@
 #   make train ARGS="model=deep_tanh_mse"    with other settings
 #   make test                                lint, types, and all tests of one process, without a GPU
 #   make test-reviews                        those of them that see the real reviews, if IMDB_NPZ names them
-#   make test-cluster                        tests of several processes, with Ray, and with Slurm where it answers
+#   make test-cluster                        tests of several processes, of searches, with Ray, and with Slurm where it
+#                                            answers
 #   make test-fast                           tests with SciPy, which the others do without
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,13 +20,13 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not (gpu or distributed or slurm or ray or fast)" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not (gpu or distributed or slurm or ray or optuna or fast)" -n 2 --dist loadfile
 
 test-reviews: $(INSTALLED)
-	$(BIN)/pytest -m "reviews and not (gpu or distributed or slurm or ray or fast)" -n 2 --dist loadfile
+	$(BIN)/pytest -m "reviews and not (gpu or distributed or slurm or ray or optuna or fast)" -n 2 --dist loadfile
 
 test-cluster: $(CLUSTERS)
-	$(BIN)/pytest -m "(distributed or ray) and not (gpu or slurm)" -n 2 --dist worksteal
+	$(BIN)/pytest -m "(distributed or ray or optuna) and not (gpu or slurm)" -n 2 --dist worksteal
 	$(BIN)/pytest -m "slurm"
 
 # Beside the environment: in it, SciPy would cost each command of the other tests 0.6 s.
@@ -39,5 +40,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 $(CLUSTERS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test,slurm,ray,joblib,wandb,mlflow]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[offline,test,slurm,ray,joblib,optuna,wandb,mlflow]"
 	touch $(CLUSTERS)

@@ -14,8 +14,8 @@ ROOMS = ["root", "launch", "training", "inference", "data model runs", "config"]
 """From left to right: a room imports from itself and from those to its right; those in one place not from another."""
 PLAIN = ["launch", "runs", "config", "__main__", "check", "compare", "worker"]
 """Rooms and commands that come without torch, so that help, refusals and comparisons answer at once."""
-NEED_TORCH = ["launch.submitit_launcher"]
-"""What in them needs the plug-in of an extra."""
+NEED_EXTRAS = ["launch.submitit_launcher", "launch.optuna_sweeper", "launch.search_space", "launch.study"]
+"""What in them needs the plug-in of an extra, which may bring torch or not be there."""
 
 
 def modules() -> dict[str, Path]:
@@ -81,7 +81,7 @@ def test_files_can_be_read_in_one_go() -> None:
 
 def test_plain_modules_import_no_torch() -> None:
     names = [name for name in modules() if {room_of(name), name.rpartition(".")[2]} & set(PLAIN)]
-    names = [name for name in names if name.removeprefix("imdb_lightning.") not in NEED_TORCH]
+    names = [name for name in names if name.removeprefix("imdb_lightning.") not in NEED_EXTRAS]
     program = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

@@ -172,6 +172,21 @@ class Config(Section):
             raise UserError("data.with_validation", "false with callbacks that choose by validation", "true", remedy)
 
 
+@dataclass(kw_only=True, slots=True)
+class SearchConfig(Section):
+    """How a search over settings goes on (`conf/hydra/sweeper/optuna.yaml`)."""
+
+    section: ClassVar[str] = "hydra.sweeper."
+
+    _target_: str = "hydra_plugins.imdb_lightning.OptunaSweeper"
+    n_trials: int = whole(20, 1)  # Trials in all; raised for a search in the same folder, it goes on.
+    # Trials at once, proposed without the results of each other; null: as many as the launcher runs on this machine.
+    n_jobs: int | None = whole(None, 1, example=2)
+    seed: int = whole(0, 0, MAX_SEED)  # Of what is proposed.
+    # Stop a trial after an epoch by whose end it is worse than half of the finished ones were.
+    pruning: bool = True
+
+
 def _check_targets(key: str, settings: dict[str, Any]) -> None:
     """Refuses a mapping of names to objects to be made unless each names its class."""
     for name, value in settings.items():

@@ -23,6 +23,7 @@ from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failur
 from imdb_lightning.runs.log import JOB
 from imdb_lightning.runs.records import INTERRUPTED, REFIT, STATUS, read_status
 from imdb_lightning.runs.report import compare
+from imdb_lightning.runs.search import print_found
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 from imdb_lightning.runs.summary import print_result
 
@@ -46,6 +47,8 @@ def main() -> None:
         # 1: a launcher lost its jobs; what there is can still be compared.
         elif status == 0 or (status == 1 and sweep.exists()):
             status = 0 if compare([sweep], sweep) else 1
+            if parsed.searches:
+                print_found(sweep)
             if not parsed.configs[0].keep:
                 shutil.rmtree(sweep)
     sys.exit(status)
@@ -67,6 +70,10 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
     elif launcher == "joblib":
         # It would kill its processes at Ctrl-C. They get that, too: their jobs save, and what waits does not start.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parsed.searches:
+        from imdb_lightning.launch import optuna_sweeper  # Needs its extra.
+
+        optuna_sweeper.register()
     try:
         hydra.main(str(command_line.CONF), CONFIG_NAME, command_line.VERSION_BASE)(job)()
     except SystemExit as end:
@@ -76,7 +83,7 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
     except KeyboardInterrupt:  # Between jobs; a job says that itself.
         print("Interrupted by SIGINT.", file=sys.stderr)
         return 128 + signal.SIGINT
-    if launcher == "joblib" and parsed.sweep is not None:
+    if launcher == "joblib" and parsed.sweep is not None and not parsed.searches:
         states = [status.state for path in parsed.sweep.rglob(STATUS) if (status := read_status(path.parent))]
         if INTERRUPTED in states or len(states) < len(parsed.configs):
             return 128 + signal.SIGINT

@@ -3,6 +3,7 @@
 Each job is composed here first and by Hydra again: so a mistake is one message in our words, before there is a folder.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imdb_lightning.config.data import DATA_SCHEMAS
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.schema import Config, parse
+from imdb_lightning.config.schema import Config, SearchConfig, parse
 from imdb_lightning.launch.clusters import Launcher, check_plugin
 from imdb_lightning.launch.overrides import (
     CONFIG_NAME,
@@ -49,10 +50,11 @@ class CommandLine(NamedTuple):
     """A parsed and checked command line."""
 
     arguments: list[str]  # For Hydra.
-    configs: list[Config]  # Of each job that can run.
+    configs: list[Config]  # Of each job that can run; of a search, of some at the borders of its space.
     errors: dict[str, UserError]  # Of each other job of a sweep, by its overrides.
     launcher: Launcher
     sweep: Path | None  # Folder of the sweep that is to be run; None for a single run, help and settings.
+    searches: bool = False  # Whether its jobs are found one after the other.
 
     def refuse_mistakes(self) -> None:
         """Refuses a sweep with a job that cannot run.
@@ -76,6 +78,7 @@ def register_schema() -> None:
     # that. Nothing public takes them out again.
     store.repo["hydra"]["launcher"].pop("ray.yaml", None)
     store.store(name="schema", node=Config)
+    store.store(group="schema", name="search", node=SearchConfig)
     for source, schema in DATA_SCHEMAS.items():
         store.store(group="schema/data", name=source, node=schema)
 
@@ -97,21 +100,26 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
         raise UserError("command line", "one of --multirun, --cfg and --info", " and ".join(modes), "Leave one out.")
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
         return CommandLine(arguments, configs=[], errors={}, launcher=Launcher("basic", {}), sweep=None)
-    for text in parsed.overrides:
-        if text.startswith("hydra/sweeper="):  # Composing would fail when its plug-in is not installed.
-            _check_sweeper(text.partition("=")[2])
+    sweeper = ["basic", *(text.partition("=")[2] for text in parsed.overrides if key_of(text) == "hydra/sweeper")][-1]
+    _check_sweeper(sweeper, parsed.multirun or parsed.cfg)
     # All overrides go last: Hydra's own parse refuses those that are not side by side.
     flags = [text for text in arguments if text not in parsed.overrides]
     search = search_path(parsed.config_dir, parsed.overrides)
-    configs, errors = [], {}
+    configs, errors, space = [], {}, None
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"), explained(search):
         overrides = [expand_glob(text, search) for text in parsed.overrides] + _step_folders(parsed.overrides)
         jobs = [overrides]
         if parsed.multirun:
             parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-            (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
+            if sweeper == "basic":
+                (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
+            else:
+                from imdb_lightning.launch import search_space  # Needs its extra.
+
+                space = search_space.read_space(parser.parse_overrides(overrides))
+                jobs = space.border_jobs()
         for job in jobs:
-            settings, launcher, sweep = _compose_job([*search, *job])
+            settings, launcher, sweep = _compose_job([*search, *job], sweeper)
             if launcher.name != "basic" and not (parsed.multirun or parsed.cfg):
                 accepted, remedy = "a sweep, as launchers start its jobs", "Add -m; a sweep may have a single job."
                 raise UserError(f"hydra/launcher={launcher.name}", accepted, "a single run", remedy)
@@ -125,12 +133,18 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
                 errors[" ".join(job)] = error
     if not configs and len(set(map(str, errors.values()))) == 1:
         raise next(iter(errors.values()))
+    if space is not None and configs:
+        search_space.check_search(configs, launcher)
+        overrides = space.with_whole_numbers(overrides, configs[0])
     if parsed.multirun:
         # The folder's name may hold the time: Hydra, which composes again, is to use this one.
         overrides.append(f"hydra.sweep.dir={quoted(str(sweep))}")
         fixed = [key_of(texts[0]) for texts in zip(*jobs, strict=True) if len(set(texts)) == 1]
+        if space is not None:
+            fixed += ["callbacks.stop_behind", "refit"]
         overrides.append(f"{_LEFT_OUT}=[{','.join(map(quoted, fixed))}]")
-    return CommandLine([*flags, *overrides], configs, errors, launcher, sweep if parsed.multirun else None)
+    folder = sweep if parsed.multirun else None
+    return CommandLine([*flags, *overrides], configs, errors, launcher, folder, searches=space is not None)
 
 
 def _step_folders(overrides: Sequence[str]) -> list[str]:
@@ -144,21 +158,30 @@ def _step_folders(overrides: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in folders.items() if key not in named]
 
 
-def _compose_job(overrides: list[str]) -> tuple[DictConfig, Launcher, Path]:
+def _compose_job(overrides: list[str], sweeper: str) -> tuple[DictConfig, Launcher, Path]:
     """The settings of a job, what starts it, and the folder of its sweep."""
     composed = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True)
     # Looked up here, as a file, too, may have chosen a sweeper or a launcher.
     choices, sweep = composed.hydra.runtime.choices, Path(composed.hydra.sweep.dir)
-    _check_sweeper(choices["hydra/sweeper"])
+    if (chosen := choices["hydra/sweeper"]) != sweeper:
+        raise UserError("hydra/sweeper", f"{sweeper}, as on the command line", repr(chosen), "Name it there.")
     check_plugin(choices["hydra/launcher"])
+    if sweeper == "optuna":
+        OmegaConf.to_object(composed.hydra.sweeper)  # Checks its ranges.
     settings: Any = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
     with open_dict(composed):
         del composed["hydra"]
     return composed, Launcher(choices["hydra/launcher"], settings), sweep
 
 
-def _check_sweeper(name: str) -> None:
-    # With a sweeper that waits for results, all jobs were trained, and then all was called a success.
-    if name != "basic":
+def _check_sweeper(name: str, sweeps: bool) -> None:
+    # With one that waits for results of its own kind, all jobs were trained, and then all was called a success.
+    if name not in ("basic", "optuna"):
         remedy = "Leave it out: values with commas, range(...) and glob(...) are swept."
-        raise UserError("hydra/sweeper", "basic, as results of jobs do not go back to a sweeper", repr(name), remedy)
+        raise UserError("hydra/sweeper", "basic or optuna, as results of jobs go back to no other", repr(name), remedy)
+    if name == "optuna":
+        if importlib.util.find_spec("optuna") is None:
+            remedy = "pip install 'imdb-lightning[optuna]'"
+            raise UserError("hydra/sweeper=optuna", "the package optuna", "none installed", remedy)
+        if not sweeps:
+            raise UserError("hydra/sweeper=optuna", "a sweep, as its trials are jobs of one", "a single run", "Add -m.")

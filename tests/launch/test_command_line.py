@@ -167,15 +167,23 @@ def test_own_settings_folder_in_refusals(own_settings: Path, command: Command, t
     assert missing.stderr == "--config-dir: expected an existing folder, but got 'nowhere'. Mend the path.\n"
 
 
-@pytest.mark.parametrize("chosen", ["hydra/sweeper=mine", "+experiment=swept", "hydra/sweeper=optuna"])
+@pytest.mark.parametrize("chosen", ["hydra/sweeper=mine", "+experiment=swept"])
 def test_other_sweepers_are_refused_before_anything_is_trained(
     chosen: str, own_settings: Path, command: Command, tmp_path: Path
 ) -> None:
-    """With a sweeper that waits for results, all jobs were trained, and then all was called a success."""
+    """With a sweeper that waits for results of its own kind, all jobs were trained, and all was called a success."""
     answer = command(tmp_path, "-m", "--config-dir", "my_conf", *SMALL, chosen, "seed=0,1")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith("hydra/sweeper: expected basic")
     assert {path.name for path in tmp_path.iterdir()} == {"my_conf"}
+
+
+def test_search_without_optuna(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['optuna'] = None\n")
+    answer = command(tmp_path, "-m", *SMALL, "hydra/sweeper=optuna", "seed=0,1", PYTHONPATH=str(tmp_path))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    expected = "hydra/sweeper=optuna: expected the package optuna, but got none installed. "
+    assert answer.stderr == f"{expected}pip install 'imdb-lightning[optuna]'\n"
 
 
 @pytest.mark.parametrize(("name", "plugin"), [("joblib", "joblib"), ("slurm", "submitit")])

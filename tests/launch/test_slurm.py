@@ -70,10 +70,12 @@ def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
         )  # fmt: skip
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], output: Path, seconds: int = 120) -> None:
+def wait_for(
+    condition: Callable[[], object], process: subprocess.Popen[str] | None, output: Path, seconds: int = 120
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, output.read_text()
+        assert process is None or process.poll() is None, output.read_text()
         assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.1)
 
@@ -210,6 +212,28 @@ def test_crashed_node_costs_no_more_than_time(cache: Path, tmp_path: Path, refer
         subprocess.run([*back.split(), lost], check=True)
     assert process.wait(timeout=200) == 0, output.read_text()
     assert_same_bits(run, reference(60))
+
+
+@pytest.mark.optuna
+def test_killed_search_goes_on_with_what_its_jobs_have_reached(cache: Path, command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the extra optuna")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2"]
+    arguments = [*SWEEP, *search, *DATA, "trainer.max_epochs=2", "model.dropout=interval(0,0.6)"]
+    process = start(tmp_path, cache, *arguments)
+    output = tmp_path / "output"
+    wait_for(lambda: len(list(tmp_path.glob("sweep/*/results.json"))) >= 3, process, output)
+    process.kill()
+    process.wait()
+    submitted = job_numbers(output)
+    assert len(submitted) == 4
+    wait_for(lambda: not slurm_says("squeue", "--noheader", "--name=imdb_lightning"), None, output)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/results.json")}
+    again = command(tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert len(re.findall("as Slurm job", again.stdout + again.stderr)) == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(tmp_path.glob("sweep/*/results.json"))) == 6
+    assert len((tmp_path / "sweep" / "trials.csv").read_text().splitlines()) == 7
 
 
 def test_check_names_what_slurm_cannot_grant(command: Command, tmp_path: Path) -> None:
