@@ -101,7 +101,7 @@ def _refit(
         config,
         refit=False,
         data=dataclasses.replace(config.data, with_validation=True),
-        callbacks=dataclasses.replace(config.callbacks, patience=None, restore_best=False),
+        callbacks=dataclasses.replace(config.callbacks, patience=None, restore_best=False, stop_behind=None),
         trainer=dataclasses.replace(config.trainer, max_epochs=epochs),
     )
     if is_first(config):
