@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,26 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts the command in a folder, in a process group of its own; all that it prints goes to `output` there."""
+    with (folder / "output").open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "imdb_lightning", *arguments], text=True,
+            cwd=folder, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+
+
+def interrupt(process: subprocess.Popen[str], folder: Path, histories: int) -> str:
+    """Sends Ctrl-C to a sweep that `start` started, once so many runs have trained an epoch; gives what it printed."""
+    while len(list(folder.glob("logs/multirun/*/*/history.csv"))) < histories:
+        assert process.poll() is None, (folder / "output").read_text()
+    pids = family(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    wait_until_gone(pids)
+    return (folder / "output").read_text()
 
 
 def outcome(folder: Path) -> dict[str, object]:

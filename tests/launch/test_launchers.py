@@ -14,7 +14,7 @@ import pytest
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from tests.support import CACHE, Command, family, wait_until_gone
+from tests.support import CACHE, Command, interrupt, start
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
@@ -61,19 +61,7 @@ def test_interrupted_sweep_saves_every_job_and_says_how_to_go_on(launcher: str, 
         pytest.importorskip(launcher)
     settings = [f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2"]
     arguments = [*settings, *SWEEP[:-2], "callbacks=none", "trainer.max_epochs=2000", "seed=0,1,2,3"]
-    started = [sys.executable, "-m", "imdb_lightning", *arguments, "-m"]
-    with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(
-            started, cwd=tmp_path, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-    while len(list(tmp_path.glob("logs/multirun/*/*/history.csv"))) < 2:
-        assert process.poll() is None, (tmp_path / "output").read_text()
-    pids = family(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=100) == 128 + signal.SIGINT
-    wait_until_gone(pids)
-    text = (tmp_path / "output").read_text()
+    text = interrupt(start(tmp_path, cache, *arguments, "-m"), tmp_path, 2)
     assert "Traceback" not in text
     assert {"#0 Interrupted by SIGINT.", "#1 Interrupted by SIGINT."} <= set(text.splitlines()), text
     assert any(line.startswith("#1 epoch  1/2000 ") for line in text.splitlines())
@@ -82,7 +70,8 @@ def test_interrupted_sweep_saves_every_job_and_says_how_to_go_on(launcher: str, 
     assert [(status["state"], status["reason"]) for status in states] == [("interrupted", "SIGINT")] * 2
     heading, again = text.splitlines()[-2:]
     assert heading == "This goes on:"
-    assert shlex.split(again) == [*started[:-1], f"hydra.sweep.dir={sweep.relative_to(tmp_path)}", "-m"]
+    started = [sys.executable, "-m", "imdb_lightning", *arguments]
+    assert shlex.split(again) == [*started, f"hydra.sweep.dir={sweep.relative_to(tmp_path)}", "-m"]
 
 
 def test_local_sweep_names_a_killed_job_and_finishes_it_later(cache: Path, command: Command, tmp_path: Path) -> None:

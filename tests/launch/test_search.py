@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import yaml
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch.command_line import read_command_line, register_schema
-from tests.support import CACHE, Command, family, wait_until_gone
+from tests.support import Command, family, interrupt, start, wait_until_gone
 
 optuna = pytest.importorskip("optuna", reason="needs the extra optuna")
 pytestmark = pytest.mark.optuna
@@ -50,15 +49,6 @@ def rows(sweep: Path) -> list[dict[str, str]]:
 
 def results(sweep: Path) -> dict[int, Path]:
     return {int(path.parent.name.partition("_")[0]): path for path in sweep.glob("*/results.json")}
-
-
-def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts a search in a process group of its own."""
-    with (folder / "output").open("w") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "imdb_lightning", *arguments],
-            cwd=folder, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -265,13 +255,7 @@ def test_interrupted_search_says_how_to_go_on(launcher: str, cache: Path, tmp_pa
         pytest.importorskip("joblib")
     arguments = [f"hydra/launcher={launcher}", *SEARCH[1:-2], "trainer.max_epochs=2000", "callbacks=none", "-m"]
     process = start(tmp_path, cache, *arguments)
-    while not list(tmp_path.glob("logs/multirun/*/*/history.csv")):
-        assert process.poll() is None, (tmp_path / "output").read_text()
-    pids = family(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=100) == 128 + signal.SIGINT
-    wait_until_gone(pids)
-    text = (tmp_path / "output").read_text()
+    text = interrupt(process, tmp_path, 1)
     assert "Traceback" not in text
     heading, again = text.splitlines()[-2:]
     (sweep,) = (tmp_path / "logs" / "multirun").iterdir()

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import CACHE, Command
+from tests.support import CACHE, Command, start
 
 pytestmark = [pytest.mark.slurm, pytest.mark.distributed, pytest.mark.slow]
 
@@ -60,14 +60,6 @@ def reference(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Cal
         return run_dir
 
     return run
-
-
-def start(folder: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
-    with (folder / "output").open("w") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "imdb_lightning", *arguments],
-            cwd=folder, env=os.environ | {CACHE: str(cache)}, stdout=output, stderr=output, text=True,
-        )  # fmt: skip
 
 
 def wait_for(

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 
 from imdb_lightning.config.data import IMDBDataConfig, TextDataConfig
 from imdb_lightning.config.errors import UserError
@@ -82,11 +84,25 @@ def test_refit_can_follow_later(compose, refitted: Path, tmp_path: Path) -> None
     assert untouched(tmp_path) == before
 
 
+class Counts(pl.Callback):
+    """Notes how many epochs it has seen, and all that is noted in the class."""
+
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        self.epochs += 1
+        self.seen.append(self.epochs)
+
+
 def test_without_early_stopping_all_epochs_are_refitted(compose, tmp_path: Path) -> None:
     last = ["callbacks=none", "trainer.max_epochs=3", "refit=true"]
-    result = experiment.run(compose(*SMALL, *last), tmp_path)
+    result = experiment.run(compose(*SMALL, *last), tmp_path, callbacks=[Counts()])
     assert result.refit is not None
     assert result.refit["epochs"] == 3
+    assert Counts.seen == [1, 2, 3, 1, 2, 3]  # The callback as it was before training, each time.
 
 
 def test_validation_cannot_choose_where_it_is_trained_on(compose) -> None:
