@@ -69,9 +69,7 @@ def columns_key(config: DataConfig) -> str:
     """
     if not config.learns_columns():
         return str(config.num_words)
-    training: tuple[object, ...] = getattr(config, "validation_size", None), config.train_size
-    if config.with_validation:
-        training += ("with validation",)
+    training = getattr(config, "validation_size", None), config.train_size, config.with_validation
     columns = config.num_words, config.ngrams, config.min_count
     return hashlib.sha256(repr(columns + training).encode()).hexdigest()[:16]
 

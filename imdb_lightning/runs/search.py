@@ -33,9 +33,7 @@ class Trial:
         return records.read_result(self.folder).seconds["total"] if self.state != "running" else None
 
 
-def report(
-    trials: Sequence[Trial], monitor: str, importances: Mapping[str, float], folder: Path
-) -> None:  # fmt: skip
+def report(trials: Sequence[Trial], monitor: str, importances: Mapping[str, float], folder: Path) -> None:
     """Writes `trials.csv` and pictures, and prints the best trials.
 
     Args:
