@@ -84,6 +84,8 @@ def equal(first: object, second: object) -> bool:
     """Whether two nested values are equal to the bit."""
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal, first, second))
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     same = first == second

@@ -91,6 +91,8 @@ class TrainerConfig(Section):
     deterministic: bool = True  # Refuse operations whose result may differ from run to run.
     threads: int = whole(1, 1, 1024)  # CPU threads of each process; bits may differ between different numbers of them.
     max_epochs: int = whole(20, 1)  # Epochs at most; raised for a run in the same folder, it trains on.
+    # Parts of each batch, so that 1 to so many processes give the same bits; null: parts follow from the processes.
+    shards: int | None = whole(None, 1, example=12)
     flags: dict[str, Any] = field(default_factory=dict)  # Anything else that `pytorch_lightning.Trainer` takes.
 
     def __post_init__(self) -> None:
@@ -170,6 +172,21 @@ class Config(Section):
         if self.data.with_validation and (self.callbacks.patience is not None or self.callbacks.restore_best):
             remedy = "Use callbacks=none and trainer.max_epochs, or refit=true, which finds the number of epochs first."
             raise UserError("data.with_validation", "false with callbacks that choose by validation", "true", remedy)
+        if self.trainer.shards is not None:
+            self._check_shards(self.trainer.shards, processes)
+
+    def _check_shards(self, shards: int, processes: int) -> None:
+        """Refuses what cannot have the same bits for any number of processes."""
+        if not processes <= shards <= self.data.batch_size:
+            least, most = max(processes, 1), self.data.batch_size
+            accepted = f"a number from {least}, one part for each process, to the {most} reviews of data.batch_size"
+            raise UserError("trainer.shards", accepted, shards, f"Try trainer.shards={max(least, min(12, most))}.")
+        if not self.trainer.deterministic:
+            remedy = "Leave it true, or say trainer.shards=null."
+            raise UserError("trainer.deterministic", "true with trainer.shards", False, remedy)
+        if self.data.layout != "sparse":
+            remedy = "Leave it sparse, or say trainer.shards=null."
+            raise UserError("data.layout", "sparse with trainer.shards", repr(self.data.layout), remedy)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -19,14 +19,17 @@ EVALUATION_BATCH_FACTOR = 4
 
 
 class ReviewDataModule(pl.LightningDataModule):
-    """Batches of labelled bags, as `data.sampling.Batch`; `seed` is that of the training order."""
+    """Batches of labelled bags, as `data.sampling.Batch`; `seed` is that of the training order.
+
+    Each process is given its own part of every batch, with `whole` the whole one.
+    """
 
     # There after `setup`.
     splits: Splits
 
-    def __init__(self, config: DataConfig, seed: int = 0) -> None:
+    def __init__(self, config: DataConfig, seed: int = 0, whole: bool = False) -> None:
         super().__init__()
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.whole = config, seed, whole
 
     def prepare_data(self) -> None:
         """Builds what the cache lacks; Lightning calls it on one process of each machine, before each fit and test."""
@@ -66,7 +69,8 @@ class ReviewDataModule(pl.LightningDataModule):
     def _loader(self, bags: Bags, order: EpochOrder | None = None) -> BatchLoader:
         batch_size = self.config.batch_size if order is not None else EVALUATION_BATCH_FACTOR * self.config.batch_size
         # Without a trainer, as when a user looks at batches, there is one process.
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        trainer = None if self.whole else self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         weights = find_class_weights(self.config.class_weights, self.splits.train.labels)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         on_device = DeviceBags(bags, device) if self.config.layout == "sparse" and fits(bags, device) else None

@@ -18,6 +18,7 @@ from imdb_lightning.data.sampling import BatchLoader
 from imdb_lightning.model.metrics import LossAndAccuracy, add_up, classification_metrics, join_parts
 from imdb_lightning.model.network import SentimentNetwork
 from imdb_lightning.model.objective import outcome_of
+from imdb_lightning.model.shards import Shards
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.averaging import mean_probabilities
 
@@ -44,6 +45,9 @@ def score(
     `class_weights` are those of the run, in the loss alone.
     """
     data, use_bfloat16 = config.data, config.trainer.precision == "bf16-mixed"
+    if config.trainer.shards is not None:
+        # Each of its processes had all reviews.
+        network.shards, world_size = Shards(config.trainer.shards), 1
     batch_size, totals = EVALUATION_BATCH_FACTOR * data.batch_size, []
     parts: list[list[Tensor]] = []
     # One rank's part of each batch after the other's: sums and small matrix products are rounded by parts.

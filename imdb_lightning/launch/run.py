@@ -1,5 +1,6 @@
 """Where a run takes place: in this process, on a GPU of its own, or in several that it starts."""
 
+import dataclasses
 import getpass
 import shutil
 import socket
@@ -83,6 +84,8 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
     trainer = config.trainer
     try:
         devices = trainer.devices if trainer.devices > 0 else count_gpus()
+        # Checks once more, now that the number is known.
+        dataclasses.replace(config, trainer=dataclasses.replace(trainer, devices=devices))
         if devices * trainer.num_nodes > 1:
             return run_ranks(config, folder, devices)
         # Lightning and torch take seconds to import; help and refusals do without them.

@@ -18,6 +18,9 @@ class LossAndAccuracy(Metric):
 
     A mean of batch means would weigh the reviews of a short last batch more. The loss is summed in float64, so that
     the order of processes shows in no digit that is reported.
+
+    Args:
+        of_ranks: each process has its own reviews; False: each has all.
     """
 
     full_state_update = False
@@ -26,8 +29,8 @@ class LossAndAccuracy(Metric):
     reviews: Tensor
     weight: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, of_ranks: bool = True) -> None:
+        super().__init__(sync_on_compute=of_ranks)
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("reviews", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

@@ -21,6 +21,7 @@ from imdb_lightning.model.metrics import LossAndAccuracy, join_parts
 from imdb_lightning.model.network import build_network
 from imdb_lightning.model.objective import Outcome, outcome_of, to_probabilities
 from imdb_lightning.model.optimizer import OPTIMIZERS, learning_rate_factor
+from imdb_lightning.model.shards import Shards
 
 Batch = Sequence[Any]  # `(labels, scale, inputs, offsets, weights)`, or `(x, y)`.
 
@@ -36,6 +37,8 @@ class SentimentClassifier(pl.LightningModule):
         activation: `relu`, `tanh`, `sigmoid` or `gelu`.
         loss: `bce` or `mse`.
         num_words: width of the multi-hot input, `V`.
+        shards: parts that each batch is cut into; then every process is given whole batches (`ReviewDataModule` with
+            `whole`), and gradients are not to be joined again. None: every process is given its own part.
         settings: any other field of `ModelConfig`: `l2`, `dropout`, `optimizer`, `learning_rate`, `schedule`, ...
 
     Raises:
@@ -48,14 +51,19 @@ class SentimentClassifier(pl.LightningModule):
     """
 
     def __init__(
-        self, hidden_units: list[int], activation: str, loss: str, *, num_words: int = 10_000, **settings: Any
-    ) -> None:
+        self, hidden_units: list[int], activation: str, loss: str, *, num_words: int = 10_000,
+        shards: int | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         settings = {"name": "python"} | settings
         config = ModelConfig(hidden_units=hidden_units, activation=activation, loss=loss, **settings)
         self.save_hyperparameters(asdict(config) | {"num_words": num_words})
         self.network = build_network(config, num_words)
-        self.totals = nn.ModuleDict({f"{split}_totals": LossAndAccuracy() for split in ("train", "val", "test")})
+        if shards is not None:
+            self.network.shards = Shards(shards)
+        self.totals = nn.ModuleDict(
+            {f"{split}_totals": LossAndAccuracy(of_ranks=shards is None) for split in ("train", "val", "test")}
+        )
         self.test_probabilities = torch.empty(0)  # Of all test reviews in their order, float32 `[R]`, after a test.
         self._parts: list[Tensor] = []
         # Of the schedule; the loader tells when training starts.
@@ -117,6 +125,11 @@ class SentimentClassifier(pl.LightningModule):
         assert isinstance(totals, LossAndAccuracy)
         return totals
 
+    @property
+    def _ranks(self) -> int:
+        """How many processes have reviews of their own; with shards, all have the same ones."""
+        return 1 if self.network.shards is not None else int(self.trainer.world_size)
+
     def _log_totals(self, split: str) -> None:
         # Already reduced over ranks, once: Lightning's mean over them would only round.
         loss, accuracy = self.totals_of(split).compute()
@@ -145,8 +158,8 @@ class SentimentClassifier(pl.LightningModule):
         self._log_totals("test")
         self.totals_of("test").reset()
         parts_of_ranks = [self._parts]
-        if self.trainer.world_size > 1:
-            parts_of_ranks = [[]] * self.trainer.world_size
+        if self._ranks > 1:
+            parts_of_ranks = [[]] * self._ranks
             dist.all_gather_object(parts_of_ranks, self._parts)
         self.test_probabilities = join_parts(parts_of_ranks)
 
@@ -158,8 +171,8 @@ class SentimentClassifier(pl.LightningModule):
         totals = self.totals_of("train")
         sums = torch.stack([totals.loss_sum, totals.hits.double(), totals.reviews.double(), totals.weight])
         sums_of_ranks = [sums]
-        if self.trainer.world_size > 1:
-            sums_of_ranks = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+        if self._ranks > 1:
+            sums_of_ranks = [torch.empty_like(sums) for _ in range(self._ranks)]
             dist.all_gather(sums_of_ranks, sums)
         checkpoint["train_totals"] = torch.stack(sums_of_ranks).tolist()
 
@@ -171,7 +184,7 @@ class SentimentClassifier(pl.LightningModule):
         """Restores this rank's totals (with another number of ranks, a share of all) and starts the schedule."""
         if self._saved_totals is not None:
             totals, of_ranks = self.totals_of("train"), torch.tensor(self._saved_totals, dtype=torch.float64)
-            own = of_ranks[self.trainer.global_rank :: self.trainer.world_size].sum(0)
+            own = of_ranks[self.trainer.global_rank % self._ranks :: self._ranks].sum(0)
             # Checkpoints from before weights have three sums; a review's weight was 1.
             states = (totals.loss_sum, totals.hits, totals.reviews, totals.weight)
             for state, value in zip(states, [*own, own[2]], strict=False):
@@ -209,6 +222,6 @@ def _unpack(batch: Batch) -> Batch:
     return labels.float(), 1 / len(labels), rows.float(), None, None
 
 
-def build_module(config: ModelConfig, num_words: int) -> SentimentClassifier:
+def build_module(config: ModelConfig, num_words: int, shards: int | None = None) -> SentimentClassifier:
     """The module of a config, its weights drawn from torch's global generator."""
-    return SentimentClassifier(**asdict(config), num_words=num_words)
+    return SentimentClassifier(**asdict(config), num_words=num_words, shards=shards)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from imdb_lightning.config.schema import ModelConfig
 from imdb_lightning.model.multi_hot import MultiHotLinear
+from imdb_lightning.model.shards import Shards
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU,
@@ -18,9 +19,11 @@ class SentimentNetwork(nn.Module):
     """Bags of words to logits of being positive.
 
     Each hidden layer is linear, activation, dropout; the output is linear, and the only layer if there are no others.
-    Kernels start Glorot-uniform and
-    biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`;
+    Kernels start Glorot-uniform and biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`;
     `weighted`: columns have weights.
+
+    Attributes:
+        shards: how bags are shared out to processes; None: each process's are its own.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class SentimentNetwork(nn.Module):
         normalize: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.shards: Shards | None = None
         self.words = MultiHotLinear(num_words, [*hidden_units, 1][0], weighted, normalize)
         rest: list[nn.Module] = []
         for units, next_units in itertools.pairwise([*hidden_units, 1]):
@@ -49,6 +53,8 @@ class SentimentNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Logits `[B]`; arguments as of `MultiHotLinear.forward`."""
+        if self.shards is not None and offsets is not None:
+            return self.shards.logits(self.words, self.rest, inputs, offsets)
         logits: Tensor = self.rest(self.words(inputs, offsets))  # [B, 1]
         return logits.squeeze(-1)
 

@@ -121,13 +121,13 @@ def _train_and_test(
     """Does all that a run does in its folder, which is the history's, but for log, status and results."""
     folder, ends = history.folder, {"start": time.perf_counter()}
     pl.seed_everything(config.seed, verbose=False)
-    datamodule = ReviewDataModule(config.data, config.seed)
+    datamodule = ReviewDataModule(config.data, config.seed, whole=config.trainer.shards is not None)
     # Lightning would do this within fit, whose seconds then held it.
     datamodule.prepare_data()
     datamodule.setup()
     ends["data"] = time.perf_counter()
 
-    module = build_module(config.model, datamodule.width)
+    module = build_module(config.model, datamodule.width, config.trainer.shards)
     all_callbacks = _callbacks(config, folder, history, signals, callbacks)
     trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
     checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None

@@ -40,6 +40,13 @@ _ELSEWHERE = {
 }
 
 
+class _SameGradients(DDPStrategy):
+    """For shards, which give every process the gradients of all: a mean over processes could only round them."""
+
+    def configure_ddp(self) -> None:
+        """Leaves the module as it is, where Lightning would wrap it in a `DistributedDataParallel`."""
+
+
 def build_trainer(
     config: TrainerConfig, folder: Path, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger], gpu: int = 0
 ) -> pl.Trainer:
@@ -71,10 +78,11 @@ def build_trainer(
     }
     if dist.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        strategy = DDPStrategy if config.shards is None else _SameGradients
         fixed |= {
             "devices": devices,
             "num_nodes": int(os.environ["WORLD_SIZE"]) // devices,
-            "strategy": DDPStrategy(process_group_backend="nccl" if config.accelerator == "gpu" else "gloo"),
+            "strategy": strategy(process_group_backend="nccl" if config.accelerator == "gpu" else "gloo"),
             "plugins": [AtomicCheckpointIO(), TorchElasticEnvironment()],
         }
     else:

@@ -62,6 +62,7 @@ KEYS = {
     "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.node_rank": None,
     "trainer.rendezvous": None, "trainer.max_restarts": 0, "trainer.precision": "32-true",
     "trainer.deterministic": True, "trainer.threads": 1, "trainer.max_epochs": 20, "trainer.flags": {},
+    "trainer.shards": None,
     "callbacks.monitor": "val/loss", "callbacks.patience": 2, "callbacks.restore_best": True,
     "callbacks.stop_behind": None, "callbacks.extra": {},
     "checkpoint.every_n_steps": None, "checkpoint.every_minutes": None,
@@ -178,6 +179,7 @@ REFUSALS = {
     "trainer.devices=0": r"trainer\.devices: expected a whole number, at least 1",
     "trainer.devices=-1": r"trainer\.devices: .* on GPUs -1",
     "trainer.devices=513": r"data\.batch_size: expected at least one review for each of the 513 processes",
+    "trainer.shards=0": r"trainer\.shards: expected a whole number, at least 1",
     "trainer.node_rank=1": r"trainer\.node_rank: expected a whole number from 0 to 0",
     "trainer.rendezvous=node1": r"trainer\.rendezvous: expected host:port",
     "trainer.max_restarts=-1": r"trainer\.max_restarts: .* at least 0",
@@ -201,6 +203,23 @@ def test_bad_setting_is_refused_by_its_key(argument: str) -> None:
     with pytest.raises(UserError, match=REFUSALS[argument]) as refused:
         read(*argument.split())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["trainer.devices=3", "trainer.shards=2"],
+            r"trainer\.shards: .* from 3, .* but got 2\. Try trainer\.shards=12",
+        ),
+        (["data.batch_size=8"], r"trainer\.shards: .* to the 8 reviews .* but got 12\. Try trainer\.shards=8\."),
+        (["trainer.deterministic=false"], r"trainer\.deterministic: expected true with trainer\.shards, but got False"),
+        (["data.layout=dense"], r"data\.layout: expected sparse with trainer\.shards, but got 'dense'"),
+    ],
+)
+def test_what_would_make_bits_depend_on_the_number_of_processes_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read("trainer.shards=12", *arguments)
 
 
 def test_impossible_synthetic_split_is_refused() -> None:
