@@ -2,11 +2,13 @@
 
     python -m tests.kill_rounds --rounds 50
     python -m tests.kill_rounds --rounds 50 --processes 2
+    python -m tests.kill_rounds --rounds 20 --processes 3,1,4 --shards 12
 
 Each round starts a run of a network with dropout, kills it with SIGKILL at a moment drawn from the reference run's
 duration (one process: its process group; several: any one process of parent, torchrun and ranks), looks at every file
-that is there, and gives the same command again. The weights, the optimizer's state and the predictions must then be
-those of the reference, to the bit. Ends with status 1 at the first difference.
+that is there, and gives the same command again. With several numbers of processes, a round begins with the next one,
+and kills all of its starts but the last, each with another number. The weights, the optimizer's state and the
+predictions must then be those of the reference, to the bit. Ends with status 1 at the first difference.
 """
 
 from __future__ import annotations
@@ -35,9 +37,10 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, processes: int, shards: int | None) -> subprocess.Popen[bytes]:
     """Starts the command, in a process group of its own."""
     trainer = ["trainer=ddp_cpu", f"trainer.devices={processes}"] if processes > 1 else []
+    trainer += [] if shards is None else [f"trainer.shards={shards}"]
     command = [sys.executable, "-m", "imdb_lightning", *SETTINGS, *trainer, f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -59,9 +62,9 @@ def check_files(folder: Path) -> None:
             assert path.read_bytes()[-8:-4] == b"IEND", path
 
 
-def one_round(folder: Path, processes: int, moment: float, choice: random.Random) -> str:
-    """Starts, kills, repeats; says what was killed."""
-    process = start(folder, processes)
+def one_kill(folder: Path, processes: int, shards: int | None, moment: float, choice: random.Random) -> str:
+    """Starts and kills; says what was killed."""
+    process = start(folder, processes, shards)
     time.sleep(moment)  # The moment of the kill is the experiment, not a wait for something.
     members = family(process.pid)
     if processes == 1:
@@ -77,36 +80,42 @@ def one_round(folder: Path, processes: int, moment: float, choice: random.Random
     wait_until_gone(members)
     if folder.exists():
         check_files(folder)
-    repeated = start(folder, processes)
-    if repeated.wait() != 0:
-        sys.exit(f"the repeated command failed: see {folder}.log")
-    return name
+    return f"{name} of {processes} after {moment:.2f} s"
+
+
+def finish(folder: Path, processes: int, shards: int | None) -> None:
+    """Gives the command and waits."""
+    if start(folder, processes, shards).wait() != 0:
+        sys.exit(f"the command failed: see {folder}.log")
 
 
 def main() -> None:
     """Runs the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--processes", type=int, default=1, help="of a run (default 1)")
+    parser.add_argument("--processes", default="1", help="of a run, or several numbers, as 3,1,4 (default 1)")
+    parser.add_argument("--shards", type=int, help="trainer.shards (default null)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
     parser.add_argument("--folder", type=Path, help="where to run (default: a temporary folder)")
     arguments = parser.parse_args()
     choice = random.Random(arguments.seed)
     work = arguments.folder or Path(tempfile.mkdtemp(prefix="kill_rounds-"))
     work.mkdir(parents=True, exist_ok=True)
-    start(work / "warm-up", arguments.processes).wait()  # So that the reference does not prepare the data.
+    counts, shards = [int(count) for count in arguments.processes.split(",")], arguments.shards
+    finish(work / "warm-up", counts[0], shards)  # So that the reference does not prepare the data.
     begin = time.monotonic()
-    if start(work / "reference", arguments.processes).wait() != 0:
-        sys.exit(f"the reference run failed: see {work}/reference.log")
+    finish(work / "reference", counts[0], shards)
     duration = time.monotonic() - begin
     reference = outcome(work / "reference")
     print(f"reference: {duration:.1f} s, in {work}", flush=True)
     for number in range(arguments.rounds):
-        moment = choice.uniform(0, duration)
-        folder = work / f"round-{number}"
-        killed = one_round(folder, arguments.processes, moment, choice)
+        folder, first = work / f"round-{number}", number % len(counts)
+        *killed, last = [*counts[first:], *counts[:first]] if len(counts) > 1 else 2 * counts
+        told = [one_kill(folder, count, shards, choice.uniform(0, duration), choice) for count in killed]
+        finish(folder, last, shards)
         differing = [key for key, value in reference.items() if not equal(value, outcome(folder)[key])]
-        print(f"round {number}: killed {killed} after {moment:.2f} s: {differing or 'equal to the bit'}", flush=True)
+        done = differing or "equal to the bit"
+        print(f"round {number}: killed {', '.join(told)}; ended by {last}: {done}", flush=True)
         if differing:
             sys.exit(1)
     print(f"{arguments.rounds} rounds, all equal to the bit")

@@ -117,6 +117,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for run in runs:
         if run.result is not None:
             config = flatten(asdict(load_config(run.folder / records.CONFIG)))
+            if config["trainer.shards"] is not None:  # The bits are the same for any number of processes.
+                config |= {"trainer.devices": 1, "trainer.num_nodes": 1}
             key = tuple((name, str(value)) for name, value in config.items() if not _is_without_effect(name))
             place = (_data_set(run.result.data), run.result.name)
             members.setdefault(place, {}).setdefault(key, []).append(run)

@@ -27,6 +27,8 @@ from imdb_lightning.runs.log import logging_to
 LOCK = ".lock"
 # How long a killed run's last process may take to be gone, in which it still holds the lock.
 _LOCK_SECONDS = 20
+# What may differ when a run with shards goes on: its bits are the same for any number of processes.
+_PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.max_restarts")
 # Differing settings whose values a refusal shows.
 _SHOWN = 3
 _REMEDY = "Name another hydra.run.dir or hydra.sweep.dir."
@@ -65,7 +67,10 @@ def finished_result(config: Config, folder: Path) -> records.RunResult | None:
 
 
 def _saved_settings(config: Config, folder: Path) -> Config | None:
-    """The settings of the run in a folder, the given ones but for fewer epochs or no refit; None: there is no run."""
+    """The settings of the run in a folder; None: there is no run.
+
+    They are the given ones but for fewer epochs, no refit, or with shards another number of processes.
+    """
     path = folder / records.CONFIG
     if not path.is_file():
         return None
@@ -76,6 +81,8 @@ def _saved_settings(config: Config, folder: Path) -> Config | None:
         current["data.labels"] = saved.get("data.labels")
     if config.refit:  # It can be done later, too.
         saved["refit"] = True
+    if run.trainer.shards is not None:
+        saved |= {key: current[key] for key in _PROCESSES}
     old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model
     if old < new and saved | {"trainer.max_epochs": new} == current:
         if model.schedule == "constant" and not model.warmup_epochs:
@@ -145,12 +152,12 @@ def prepare_ranks(config: Config, folder: Path) -> None:
     """Writes `config.yaml`, from which the ranks read their settings, unless it is there.
 
     Raises:
-        OtherRunError: it would get more epochs or a refit, and another process is at work in the folder.
+        OtherRunError: it would get other settings, and another process is at work in the folder.
     """
     saved = _saved_settings(config, folder)
     if saved is None:
         write_settings(config, folder)
-    elif saved.trainer.max_epochs < config.trainer.max_epochs or saved.refit < config.refit:
+    elif settings_of(saved)["trainer"] != settings_of(config)["trainer"] or saved.refit < config.refit:
         with locked(folder):
             _begin(config, folder)
 

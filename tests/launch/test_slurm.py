@@ -171,6 +171,27 @@ def test_job_of_two_nodes_preempted_three_times_ends_with_the_same_bits(
     assert_same_bits(run, reference(60))
 
 
+def test_job_of_two_nodes_that_was_preempted_goes_on_with_one(command: Command, cache: Path, tmp_path: Path) -> None:
+    if not {"low", "high"} <= set(slurm_says("sinfo", "--noheader", "--format=%R").split()):
+        pytest.skip("needs partitions low and high, the first preempted by the second")
+    settings = [*DATA, "trainer.shards=12", "trainer.max_epochs=60"]
+    answer = command(tmp_path, *settings, "hydra.run.dir=whole")
+    assert answer.returncode == 0, answer.stderr
+    process = start(tmp_path, cache, *SWEEP, *settings, *TWO_NODES, "hydra.launcher.partition=low")
+    run, output = tmp_path / JOB, tmp_path / "output"
+    wait_for(lambda: epochs_done(run) > 0, process, output)
+    subprocess.run(["srun", "--partition=high", "--nodes=2", "--exclusive", "true"], capture_output=True, check=True)
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    (job,) = job_numbers(output)
+    subprocess.run(["scancel", job], check=True)  # Which waits for two nodes again.
+    assert process.wait(timeout=200) == 1, output.read_text()
+    assert epochs_done(run) < 60
+    answer = command(tmp_path, *SWEEP, *settings)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads((run / "results.json").read_text())["world_size"] == 1
+    assert_same_bits(run, tmp_path / "whole")
+
+
 def test_warning_of_the_time_limit_requeues_the_job(
     cache: Path, tmp_path: Path, reference: Callable[[int], Path]
 ) -> None:

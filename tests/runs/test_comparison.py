@@ -62,6 +62,14 @@ def test_settings_without_effect_on_results_do_not_part_runs(tmp_path: Path) -> 
     assert labels_of(tmp_path) == ["shallow_relu_bce"]
 
 
+def test_numbers_of_processes_part_runs_without_shards_alone(tmp_path: Path) -> None:
+    for number, devices in enumerate((1, 2)):
+        make_run(tmp_path / "parts" / f"{number}", 0.8, f"trainer.devices={devices}")
+        make_run(tmp_path / "shards" / f"{number}", 0.8, f"trainer.devices={devices}", "trainer.shards=4")
+    assert labels_of(tmp_path / "parts") == ["shallow_relu_bce devices=1", "shallow_relu_bce devices=2"]
+    assert labels_of(tmp_path / "shards") == ["shallow_relu_bce"]
+
+
 def test_labels_tell_what_is_unusual_where_much_differs(tmp_path: Path) -> None:
     make_run(tmp_path / "0", 0.8)
     make_run(tmp_path / "1", 0.8, "model.hidden_units=[8,4]")
