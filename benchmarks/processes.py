@@ -1,11 +1,11 @@
-"""What a second process gains, and what joining the gradients of two costs.
+"""What a second process gains, what `trainer.shards` costs, and what joining the gradients of two costs.
 
     python benchmarks/processes.py
 
 Whole commands with one process and with two in turn, one thread each: synthetic reviews, `shallow_relu_bce`, batches of
-8,192 and of 512. Then, in two processes alone: an all-reduce of the first layer's gradient as it is, and of those rows
-only whose words are in the global batch (each process tells the other which words it has, both add up the rows of all
-of these, the rest stays zero). Medians.
+8,192 and of 512. Then two networks with `trainer.shards=12`, beside one process without it. Then, in two processes
+alone: an all-reduce of the first layer's gradient as it is, and of those rows only whose words are in the global batch
+(each process tells the other which words it has, both add up the rows of all of these, the rest stays zero). Medians.
 """
 
 from __future__ import annotations
@@ -38,6 +38,15 @@ def settings(reviews: int, words: int, batch_size: int) -> list[str]:
         f"data.test_size={HELD_OUT}", f"data.batch_size={batch_size}", f"data.num_words={words}",
         "trainer.max_epochs=4",
     ]  # fmt: skip
+
+
+def seconds_of(ways: dict[str, list[str]], runs: int, scipy: str) -> list[float]:
+    """The median epoch of each way to run, all ways in turn."""
+    epochs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(runs):
+        for way, arguments in ways.items():
+            epochs[way] += run(arguments, scipy)[0]
+    return [median(seconds) for seconds in epochs.values()]
 
 
 def milliseconds(act: Callable[[], object]) -> float:
@@ -97,12 +106,17 @@ def main() -> None:
         print("| batch, words | one process, epoch s | two | times faster |\n|---|---:|---:|---:|")
         for each in work:
             run(settings(*each))  # Prepares the reviews.
-            epochs: dict[str, list[float]] = {"cpu": [], "ddp_cpu": []}
-            for _ in range(arguments.runs):
-                for trainer, seconds in epochs.items():
-                    seconds += run([*settings(*each), f"trainer={trainer}"], arguments.scipy)[0]
-            one, two = map(median, epochs.values())
+            ways = {trainer: [*settings(*each), f"trainer={trainer}"] for trainer in ("cpu", "ddp_cpu")}
+            one, two = seconds_of(ways, arguments.runs, arguments.scipy)
             print(f"| {each[2]:,}, {each[1]:,} | {one:.3f} | {two:.3f} | {one / two:.2f} |", flush=True)
+        print("\n| network, batch | one process, epoch s | with shards | two with shards |\n|---|---:|---:|---:|")
+        for batch_size in (8192, 512):
+            for network in ("shallow_relu_bce", "regularized_relu_bce"):
+                plain = [*settings(300_000, 10_000, batch_size), f"model={network}"]
+                sharded = [*plain, "trainer.shards=12"]
+                ways = {"plain": plain, "one": sharded, "two": [*sharded, "trainer=ddp_cpu"]}
+                seconds = seconds_of(ways, arguments.runs, arguments.scipy)
+                print(f"| `{network}`, {batch_size:,} | {' | '.join(f'{each:.3f}' for each in seconds)} |", flush=True)
         print(
             "\n| batch, words | words in the batch | all-reduce ms | of these rows ms |\n|---|---:|---:|---:|",
             flush=True,
