@@ -19,11 +19,12 @@ from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.folders import command_in
 from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
 from imdb_lightning.launch.run import launch
-from imdb_lightning.runs.lifecycle import OtherRunError, is_first, record_failure
+from imdb_lightning.runs.lifecycle import is_first, record_failure
 from imdb_lightning.runs.log import JOB
 from imdb_lightning.runs.records import INTERRUPTED, REFIT, STATUS, read_status
 from imdb_lightning.runs.report import compare
 from imdb_lightning.runs.search import print_found
+from imdb_lightning.runs.settings import OtherRunError
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 from imdb_lightning.runs.summary import print_result
 

@@ -27,9 +27,10 @@ from imdb_lightning.launch.overrides import key_of, search_path
 from imdb_lightning.launch.search_space import as_experiment, read_space, shown
 from imdb_lightning.launch.study import Study
 from imdb_lightning.runs.files import write_text
-from imdb_lightning.runs.lifecycle import locked, settings_of
+from imdb_lightning.runs.lifecycle import locked
 from imdb_lightning.runs.records import INTERRUPTED, read_status
 from imdb_lightning.runs.search import FOUND, Trial, report
+from imdb_lightning.runs.settings import settings_of
 
 
 def register() -> None:

@@ -22,8 +22,9 @@ from imdb_lightning.config.schema import MONITORS
 from imdb_lightning.launch.search_space import SearchSpace
 from imdb_lightning.runs import records
 from imdb_lightning.runs.files import write_file
-from imdb_lightning.runs.lifecycle import complete_killed, refuse_other_settings
+from imdb_lightning.runs.lifecycle import complete_killed
 from imdb_lightning.runs.search import STUDY
+from imdb_lightning.runs.settings import refuse_other_settings
 
 # Finished trials before one is stopped for being worse than half of them.
 _FINISHED = 5

@@ -19,8 +19,8 @@ class SentimentNetwork(nn.Module):
     """Bags of words to logits of being positive.
 
     Each hidden layer is linear, activation, dropout; the output is linear, and the only layer if there are no others.
-    Kernels start Glorot-uniform and biases at zero, as in Keras. The arguments are those of `ModelConfig`, and `num_words` the width of the input, `V`;
-    `weighted`: columns have weights.
+    Kernels start Glorot-uniform and biases at zero, as in Keras. The arguments are those of `ModelConfig`, and
+    `num_words` the width of the input, `V`; `weighted`: columns have weights.
 
     Attributes:
         shards: how bags are shared out to processes; None: each process's are its own.

@@ -9,33 +9,22 @@ them; the status says meanwhile that they are not those of the settings. Of seve
 import dataclasses
 import logging
 import os
-import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.file import load_config
-from imdb_lightning.config.schema import Config, flatten
+from imdb_lightning.config.schema import Config
 from imdb_lightning.runs import records
-from imdb_lightning.runs.files import remove_unfinished, write_text
+from imdb_lightning.runs.files import remove_unfinished
 from imdb_lightning.runs.log import logging_to
+from imdb_lightning.runs.settings import OtherRunError, saved_settings, settings_of, write_settings
 
 LOCK = ".lock"
 # How long a killed run's last process may take to be gone, in which it still holds the lock.
 _LOCK_SECONDS = 20
-# What may differ when a run with shards goes on: its bits are the same for any number of processes.
-_PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.max_restarts")
-# Differing settings whose values a refusal shows.
-_SHOWN = 3
-_REMEDY = "Name another hydra.run.dir or hydra.sweep.dir."
-
-
-class OtherRunError(UserError):
-    """A folder belongs to a run with other settings, or is in use: nothing in it may be changed."""
 
 
 def rank() -> int:
@@ -57,63 +46,13 @@ def finished_result(config: Config, folder: Path) -> records.RunResult | None:
     Raises:
         OtherRunError: the folder is a run's with other settings than fewer epochs or no refit.
     """
-    saved, status = _saved_settings(config, folder), records.read_status(folder)
+    saved, status = saved_settings(config, folder), records.read_status(folder)
     if saved is None or status is None or status.state != records.COMPLETED:
         return None
     result = records.read_result(folder)
     longer = saved.trainer.max_epochs < config.trainer.max_epochs
     missing = (longer and result.stopped == "max_epochs") or (config.refit and result.refit is None)
     return None if missing else result
-
-
-def _saved_settings(config: Config, folder: Path) -> Config | None:
-    """The settings of the run in a folder; None: there is no run.
-
-    They are the given ones but for fewer epochs, no refit, or with shards another number of processes.
-    """
-    path = folder / records.CONFIG
-    if not path.is_file():
-        return None
-    # Through the schema, so that a run from before a setting was there has its default.
-    run = load_config(path)
-    saved, current = flatten(settings_of(run)), flatten(settings_of(config))
-    if current.get("data.labels", "") is None:  # The run has found them, and written them down.
-        current["data.labels"] = saved.get("data.labels")
-    if config.refit:  # It can be done later, too.
-        saved["refit"] = True
-    if run.trainer.shards is not None:
-        saved |= {key: current[key] for key in _PROCESSES}
-    old, new, model = run.trainer.max_epochs, config.trainer.max_epochs, config.model
-    if old < new and saved | {"trainer.max_epochs": new} == current:
-        if model.schedule == "constant" and not model.warmup_epochs:
-            return run
-        schedule = f"model.schedule={model.schedule} and model.warmup_epochs={model.warmup_epochs}"
-        accepted = f"trainer.max_epochs={old}, since the learning rate of each step follows from it, {schedule}"
-        raise OtherRunError(folder, accepted, new, _REMEDY)
-    refuse_other_settings(folder, saved, current, "run")
-    return run
-
-
-def refuse_other_settings(folder: Path, saved: dict[str, object], current: dict[str, object], kind: str) -> None:
-    """Refuses a folder with a run, or what else `kind` says, whose saved settings are not the current ones.
-
-    Raises:
-        OtherRunError: it names the differing settings, up to a number.
-    """
-    absent = object()
-    keys = sorted(saved.keys() | current.keys())
-    differing = [key for key in keys if saved.get(key, absent) != current.get(key, absent)]
-    if differing:
-        values = [f"{key} ({_brief(saved, key)} there, now {_brief(current, key)})" for key in differing[:_SHOWN]]
-        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-        accepted = f"a new folder, or the settings of the {kind} in it"
-        raise OtherRunError(folder, accepted, f"other values of {', '.join(values)}{more}", _REMEDY)
-
-
-def _brief(settings: dict[str, object], key: str) -> str:
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = 60
-    return shortener.repr(settings[key]) if key in settings else "absent"
 
 
 @contextmanager
@@ -154,7 +93,7 @@ def prepare_ranks(config: Config, folder: Path) -> None:
     Raises:
         OtherRunError: it would get other settings, and another process is at work in the folder.
     """
-    saved = _saved_settings(config, folder)
+    saved = saved_settings(config, folder)
     if saved is None:
         write_settings(config, folder)
     elif settings_of(saved)["trainer"] != settings_of(config)["trainer"] or saved.refit < config.refit:
@@ -164,7 +103,7 @@ def prepare_ranks(config: Config, folder: Path) -> None:
 
 def _begin(config: Config, folder: Path) -> records.Status:
     """Writes status and settings of a run that starts or goes on; its lock is held."""
-    _saved_settings(config, folder)  # Once more: until the lock was there, another process may have written.
+    saved_settings(config, folder)  # Once more: until the lock was there, another process may have written.
     status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
     # First, so that results of fewer epochs never stand as completed beside settings of more.
     records.write_json(folder / records.STATUS, status)
@@ -184,12 +123,6 @@ def refuse_links(folder: Path, *names: str | Path) -> None:
         if (folder / name).is_symlink():
             accepted, remedy = "a file or folder of the run's own", "Remove the link, or name another folder."
             raise UserError(folder / name, accepted, "a link", remedy)
-
-
-def write_settings(config: Config, folder: Path) -> None:
-    """Writes `config.yaml`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings_of(config))))
 
 
 def record_failure(folder: Path, error: BaseException | str) -> None:
@@ -234,13 +167,6 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     alone = getattr(error, "self_explanatory", False)
     return text if alone else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def settings_of(config: Config) -> dict[str, object]:
-    """What makes a run what it is: all but which of several machines this one is."""
-    settings = dataclasses.asdict(config)
-    settings["trainer"] |= {"node_rank": None, "rendezvous": None}
-    return settings
 
 
 def locked(folder: Path, seconds: float = _LOCK_SECONDS) -> AbstractContextManager[FileLock]:

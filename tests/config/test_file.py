@@ -12,7 +12,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import MAX_BYTES, load_config
 from imdb_lightning.config.schema import Config
 from imdb_lightning.inference.saved_run import load_run
-from imdb_lightning.runs.lifecycle import write_settings
+from imdb_lightning.runs.settings import write_settings
 from tests.support import Command
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

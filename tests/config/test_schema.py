@@ -14,7 +14,7 @@ from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import ACTIVATIONS, LOSSES, OPTIMIZERS, Config, ModelConfig
 from imdb_lightning.launch.command_line import CommandLine, read_command_line, register_schema
 from imdb_lightning.model import network, objective, optimizer
-from imdb_lightning.runs.lifecycle import write_settings
+from imdb_lightning.runs.settings import write_settings
 
 
 @pytest.fixture(autouse=True, scope="module")
