@@ -3,7 +3,7 @@
 import sys
 
 from imdb_lightning import __version__
-from imdb_lightning.config.errors import command
+from imdb_lightning.config.command import command
 
 
 @command()

@@ -3,7 +3,8 @@
 import sys
 import textwrap
 
-from imdb_lightning.config.errors import UserError, command
+from imdb_lightning.config.command import command
+from imdb_lightning.config.errors import UserError
 
 
 @command()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from imdb_lightning.config.errors import command
+from imdb_lightning.config.command import command
 from imdb_lightning.config.imports import large_imports
 
 

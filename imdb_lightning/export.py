@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import command
+from imdb_lightning.config.command import command
 
 
 @command()

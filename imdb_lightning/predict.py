@@ -1,11 +1,10 @@
 """The command `python -m imdb_lightning.predict RUN [RUN ...] [FILE]`: probabilities, and reasons, for raw reviews."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
-from imdb_lightning.config.errors import command
+from imdb_lightning.config.command import command
 from imdb_lightning.config.imports import large_imports
 
 
@@ -36,8 +35,6 @@ def main() -> None:
     style = Style(form, arguments.rows, arguments.explain, arguments.top)
     # The parser takes a FILE for one more RUN, unless options stand between them.
     runs, file = runs_and_file(arguments.runs + ([] if arguments.file is None else [arguments.file]))
-    # Who closes our output early, as `head` does, wants no more of it.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     answer(
         runs, file, arguments.text, arguments.output, style,
         text_column=arguments.text_column, delimiter=arguments.delimiter, encoding=arguments.encoding,

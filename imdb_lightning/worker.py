@@ -12,6 +12,7 @@ from pathlib import Path
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.imports import large_imports
+from imdb_lightning.config.streams import outlive_readers
 from imdb_lightning.launch.ranks import join_group, join_ranks, relay_refusal
 from imdb_lightning.runs.records import CONFIG
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
@@ -20,6 +21,7 @@ from imdb_lightning.runs.signals import Interrupted, SignalWatch
 def main() -> None:
     """Runs this rank's part."""
     started = time.perf_counter()
+    outlive_readers()
     folder = Path(sys.argv[1])
     with suppress(Interrupted), SignalWatch():
         join_ranks()

@@ -4,13 +4,9 @@ Every command turns it into one message and exit status 2. Anything else that is
 accident and fails loudly, with its traceback.
 """
 
-import io
 import re
 import shlex
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -62,36 +58,3 @@ def _quoted(value: str) -> str:
         return value
     # Hydra takes a backslash for what it is, except before a quote.
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), value) + '"'
-
-
-@contextmanager
-def command() -> Iterator[None]:
-    """Around the main function of each command, which imports what takes long in there, as Ctrl-C may come then, too.
-
-    Ends the program on Ctrl-C in one line with status 130, and on a `UserError` as `exit_on_user_error` does. What the
-    terminal cannot show is shown as its code: `±` as `\\xb1` where only ASCII is known.
-    """
-    escape_unencodable()
-    try:
-        with exit_on_user_error():
-            yield
-    except KeyboardInterrupt:
-        print("Interrupted by SIGINT.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-
-
-def escape_unencodable() -> None:
-    """Lets this process print any text, whatever the locale."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """Ends the program with the message of a `UserError` and status 2."""
-    try:
-        yield
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -13,8 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from imdb_lightning.config.errors import UserError, escape_unencodable, exit_on_user_error
+from imdb_lightning.config.command import exit_on_user_error
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import parse
+from imdb_lightning.config.streams import open_streams, outlive_readers
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.folders import command_in
 from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
@@ -33,6 +35,7 @@ _stopping = False  # In a process of joblib's: a job was asked to stop, and thos
 
 def main() -> None:
     """Runs the command line; exit status 2: it cannot be used, 1: something failed on the way."""
+    outlive_readers()
     command_line.register_schema()
     parsed = command_line.read_command_line(sys.argv[1:])
     parsed.refuse_mistakes()
@@ -99,7 +102,8 @@ def job(settings: DictConfig) -> None:
     """One job, in the folder that Hydra chose. A sweep goes on after a job that failed."""
     global _stopping
     composed = HydraConfig.get()
-    escape_unencodable()  # A launcher may have started this process.
+    open_streams()  # A launcher may have started this process.
+    outlive_readers()
     folder, sweeping = Path(composed.runtime.output_dir), composed.mode == RunMode.MULTIRUN
     started_in = composed.runtime.cwd  # Which hydra.job.chdir leaves.
     launcher, number = composed.runtime.choices["hydra/launcher"], ""

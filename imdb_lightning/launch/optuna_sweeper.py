@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, TrialState
 
-from imdb_lightning.config.errors import exit_on_user_error
+from imdb_lightning.config.command import exit_on_user_error
 from imdb_lightning.config.schema import Config, flatten, parse
 from imdb_lightning.launch.local_launcher import places
 from imdb_lightning.launch.overrides import key_of, search_path

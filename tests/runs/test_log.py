@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from imdb_lightning.config.errors import UserError, escape_unencodable
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config
+from imdb_lightning.config.streams import open_streams
 from imdb_lightning.runs.lifecycle import open_run
 from imdb_lightning.runs.log import LOGGERS, logging_to
 from imdb_lightning.runs.records import read_status
@@ -79,7 +80,7 @@ def test_file_name_that_is_no_text_is_one_message(
     compose: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = UserError(os.fsdecode(b"data/\xff.csv"), "a file", "none", "Mend the path.")
-    escape_unencodable()  # As each command does.
+    open_streams()  # As each command does.
     run = open_run(compose("data=synthetic"), tmp_path, epochs=lambda: 0)
     with pytest.raises(UserError), run:
         _warn_and_raise(error)
