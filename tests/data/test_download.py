@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.data import download
 from imdb_lightning.data.download import DownloadFailedError, fetch
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -107,3 +113,134 @@ def test_no_server_is_said_to_be_none(tmp_path: Path) -> None:
         url = closed.url
     with pytest.raises(DownloadFailedError, match=r"file\.bin"):
         fetch(url, HASH, tmp_path)
+
+
+class Liar(BaseHTTPRequestHandler):
+    """Answers each address with a trick of its name."""
+
+    protocol_version = "HTTP/1.0"
+    ended = threading.Event()
+
+    def do_GET(self) -> None:
+        with suppress(OSError):  # Whom it wants to trick has hung up.
+            getattr(self, self.path.rpartition("/")[2])()
+
+    def answer(self, code: int, **headers: object) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def drip(self) -> None:
+        while not self.ended.wait(0.05):
+            self.wfile.write(b"x")
+
+    def silence(self) -> None:
+        self.ended.wait()
+
+    def slow_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nServer: ")
+        self.drip()
+
+    def slow_content(self) -> None:
+        self.answer(200, Content_Length=len(CONTENT))
+        self.drip()
+
+    def short_content(self) -> None:
+        self.answer(200, Content_Length=len(CONTENT))
+        self.wfile.write(CONTENT[:-1])
+
+    def more_than_it_said(self) -> None:
+        self.answer(200, Content_Length=1000)
+        self.wfile.write(CONTENT)
+
+    def endless_content(self) -> None:
+        self.answer(200)
+        while not self.ended.is_set():
+            self.wfile.write(CONTENT)
+
+    def packed_zeros(self) -> None:
+        self.answer(200, Content_Encoding="gzip")
+        self.wfile.write(gzip.compress(bytes(1 << 23), 1))
+
+    def other_content(self) -> None:
+        self.answer(200, Content_Length=len(CONTENT))
+        self.wfile.write(CONTENT[::-1])
+
+    def no_number(self) -> None:
+        self.answer(200, Content_Length="many")
+        self.wfile.write(CONTENT)
+
+    def nothing_in_range(self) -> None:
+        self.answer(416)
+
+    def busy(self) -> None:
+        self.answer(503)
+
+    def round_and_round(self) -> None:
+        self.answer(302, Location=self.path)
+
+    def to_a_file(self) -> None:
+        self.answer(302, Location="file:///etc/passwd")
+
+    def to_plain_http(self) -> None:
+        self.answer(302, Location=f"http://127.0.0.1:{self.server.server_address[1]}/file.bin")
+
+    def log_message(self, *_: object) -> None:
+        """Keeps quiet."""
+
+
+TRICKS = [
+    ("silence", DownloadFailedError, "timed out"),
+    ("slow_headers", DownloadFailedError, "too slowly"),
+    ("slow_content", DownloadFailedError, "too slowly"),
+    ("short_content", DownloadFailedError, "short_content"),
+    ("more_than_it_said", UserError, "expected a file with sha256"),
+    ("endless_content", UserError, "expected a file with sha256"),
+    ("packed_zeros", UserError, "expected a file with sha256"),
+    ("other_content", UserError, "expected a file with sha256"),
+    ("no_number", UserError, "expected a file with sha256"),
+    ("nothing_in_range", DownloadFailedError, "416"),
+    ("busy", DownloadFailedError, "503"),
+    ("round_and_round", DownloadFailedError, "30 redirects"),
+    ("to_a_file", DownloadFailedError, "file:///etc/passwd"),
+]
+
+
+@pytest.fixture
+def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    for name, value in {"TIMEOUT_SECONDS": (1, 1), "STALL_SECONDS": 2.0, "MAX_BYTES": 1 << 20}.items():
+        monkeypatch.setattr(download, name, value)
+    monkeypatch.setattr(Liar, "ended", threading.Event())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Liar) as running:
+        running.daemon_threads = True
+        threading.Thread(target=running.serve_forever).start()
+        yield running
+        Liar.ended.set()
+        running.shutdown()
+
+
+@pytest.mark.parametrize(("trick", "error", "message"), TRICKS)
+def test_tricks_of_a_server_end_the_download(
+    trick: str, error: type[Exception], message: str, liar: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        fetch(f"http://127.0.0.1:{liar.server_address[1]}/{trick}", HASH, tmp_path)
+    assert not (tmp_path / trick).exists()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+
+
+def test_redirect_does_not_lead_out_of_https(
+    liar: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl for a certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    liar.socket = context.wrap_socket(liar.socket, server_side=True)
+    with pytest.raises(DownloadFailedError, match=r"'http://127\.0\.0\.1"):
+        fetch(f"https://127.0.0.1:{liar.server_address[1]}/to_plain_http", HASH, tmp_path / "cache")
