@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, explaining
 from imdb_lightning.config.streams import open_streams, written_output
 
 
@@ -19,7 +19,7 @@ def command() -> Iterator[None]:
     """
     open_streams()
     try:
-        with exit_on_user_error(), written_output():
+        with exit_on_user_error(), explaining("standard output"), written_output():
             yield
     except KeyboardInterrupt:
         print("Interrupted by SIGINT.", file=sys.stderr)

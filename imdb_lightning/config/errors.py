@@ -1,12 +1,29 @@
-"""The one exception for mistakes that the user can mend.
+"""The one exception for what the user can mend: mistakes, a full disk, missing permissions.
 
 Every command turns it into one message and exit status 2. Anything else that is raised is a bug or an
 accident and fails loudly, with its traceback.
 """
 
+import errno
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+# What the system may refuse, though no mistake of this program: what is expected instead, what the reason begins with,
+# and a remedy.
+_ROOM = "room on the disk", "disk full: ", "Free some, and give the same command again."
+_DISK = "a disk that works", "", "See the system's log, or name a place on another disk."
+_RIGHTS = "a place that this user may read and write", "", "Mend its permissions, or name another."
+_PATH = "a path that the system takes", "", "Name another."
+_REFUSED = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    errno.EIO: _DISK,
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), _PATH),
+}
 
 
 class UserError(ValueError):
@@ -33,6 +50,29 @@ class UserError(ValueError):
         key, accepted, got, remedy = self.args
         # Undecodable bytes of files and of their names could not be printed or logged.
         return f"{key}: expected {accepted}, but got {got}. {remedy}".encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def explaining(path: Path | str) -> Iterator[None]:
+    """Around work on files: what the system refuses for a reason that the user can mend becomes a `UserError`.
+
+    It names the file that the system names, or `path`, what is written to beside its place. Any other `OSError`, as of
+    a file that is missing, may be a mistake of this program and stays what it is.
+
+    Raises:
+        UserError: the disk is full or fails, permissions are missing, or the system cannot take a path.
+    """
+    try:
+        yield
+    except OSError as error:
+        number, file = error.errno or 0, error.filename
+        # An error that names no file is of one that is open already, or of something else than a file.
+        if number not in _REFUSED or (file is None and _REFUSED[number] not in (_ROOM, _DISK)):
+            raise
+        accepted, begin, remedy = _REFUSED[number]
+        beside = f".{Path(path).name}."
+        named = path if file is None or beside in str(file) else os.fsdecode(file)
+        raise UserError(named, accepted, f"{begin}{os.strerror(number)}", remedy) from error
 
 
 def typed(key: str, value: str | Sequence[str]) -> str:

@@ -8,12 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imdb_lightning.config.errors import UserError
-
-# What a write to a full disk, a vanished network disk or a closed terminal fails with.
-_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE)
-
-
 class _Lasting(io.FileIO):
     """A stream that drops what it cannot write, from the first failure on, which it keeps in `failure`."""
 
@@ -60,9 +54,9 @@ def written_output() -> Iterator[None]:
     Ends the program quietly where a reader has left, as `head` does, with the status of a SIGPIPE.
 
     Raises:
-        UserError: the disk is full, or the output cannot be written for another reason.
+        OSError: the disk is full, or the output cannot be written for another reason.
     """
-    end, remedy = None, "Redirect it to a disk with space."
+    end = None
     try:
         try:
             yield
@@ -71,15 +65,12 @@ def written_output() -> Iterator[None]:
         sys.stdout.flush()
         raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
         if isinstance(raw, _Lasting) and raw.failure is not None:
-            remedy = "All that a run prints is in its folder, too."
             raise raw.failure
     except OSError as error:
-        if error.filename is not None or error.errno not in _LOST:  # Of a file, which its own message names.
-            raise
-        # Python flushes once more at its end, and would print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:
-            sys.exit(128 + signal.SIGPIPE)
-        raise UserError("standard output", "a place that can be written to", error.strerror, remedy) from error
+        if error.filename is None:  # Python flushes once more at its end, and would print a traceback.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if error.errno == errno.EPIPE:
+                sys.exit(128 + signal.SIGPIPE)
+        raise
     if end is not None:
         raise end

@@ -152,7 +152,8 @@ class BagsWriter:
         """Adds what `distinct` gives, and labels `[R]` of 0 and 1."""
         # One out of range would train on, without a word.
         assert not len(labels) or (labels.min() >= 0 and labels.max() <= 1), "labels are 0 or 1"
-        ids.tofile(self._file)
+        # Not `tofile` or `np.save`, which keep the system's reason for themselves: a full disk, say.
+        self._file.write(ids.tobytes())
         self._counts.append(counts)
         self._labels.append(labels.astype(np.uint8))
 
@@ -167,8 +168,17 @@ class BagsWriter:
             # numpy pads the header so that it keeps its length while the first axis grows.
             file.seek(0)
             file.write(_header(int(offsets[-1])))
-        np.save(self._folder / f"{self._name}_offsets.npy", offsets)
-        np.save(self._folder / f"{self._name}_labels.npy", np.concatenate(self._labels))
+        save_array(self._folder / f"{self._name}_offsets.npy", offsets)
+        save_array(self._folder / f"{self._name}_labels.npy", np.concatenate(self._labels))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes an array as `.npy`, to the bytes of `np.save`, and raises what the system says."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(array))
+    with path.open("wb") as file:
+        file.write(buffer.getvalue())
+        file.write(array.tobytes())
 
 
 def _header(count: int) -> bytes:

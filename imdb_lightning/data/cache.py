@@ -21,7 +21,8 @@ import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.disk import to_disk
+from imdb_lightning.config.errors import UserError, explaining
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
     The key names the content, with all that it depends on; `build` fills an empty folder.
 
     Raises:
-        UserError: it is not there or damaged, and the cache cannot be written to.
+        UserError: it is not there or damaged, and the cache cannot be written to, or the disk is full.
     """
     folder, unfinished = cache / key, cache / f"{key}.unfinished"
     if find_damage(folder) is None:
@@ -69,7 +70,7 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
         lock = FileLock(cache / f"{key}.lock").acquire()
     except OSError as error:
         raise UserError("data.cache_dir", "a folder that can be written to", str(error), _OTHER_CACHE) from error
-    with lock:
+    with lock, explaining(folder):
         # Once more, since another process may have built it while this one waited.
         damage = find_damage(folder)
         if damage is None:
@@ -78,17 +79,21 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
             log.warning("%s is damaged (%s): building it again", folder, damage)
             _remove(folder)
         log.info("Preparing %s (once)", folder)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.exists():  # Of a build that was killed.
+            shutil.rmtree(unfinished)
         unfinished.mkdir()
         try:
             build(unfinished)
             manifest = {path.name: [path.stat().st_size, _digests(path)] for path in sorted(unfinished.iterdir())}
             (unfinished / MANIFEST).write_text(json.dumps(manifest))
+            for path in (*unfinished.iterdir(), unfinished):
+                to_disk(path)
         except BaseException:
-            shutil.rmtree(unfinished)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
         # One call of the system: no other process ever sees half a folder.
         unfinished.rename(folder)
+        to_disk(cache)
     return folder
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.data.bags import save_array
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.formats import Format
 from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows, other_labels
@@ -142,7 +143,7 @@ def _build(config: TextDataConfig, named: dict[str, list[Path]], folder: Path) -
 
         development, test = functools.partial(chunks, "validation", "train"), functools.partial(chunks, "test")
         write_splits(folder, config, development, test, len(splits["validation"]))
-    np.save(folder / _TEST_DIGESTS, splits["test"]["digest"])
+    save_array(folder / _TEST_DIGESTS, splits["test"]["digest"])
     content = hashlib.sha256()
     for reviews in read.values():
         # Sorted, so that the same reviews in another order are the same reviews.
@@ -193,8 +194,9 @@ def _read(
             # From here on, starts count from the beginning of the file, not of the chunk.
             chunk.reviews["start"] += words.tell() // 4
             number_of = np.array([numbers.setdefault(word, len(numbers)) for word in chunk.words], np.int32)
-            number_of[chunk.tokens].tofile(words)
+            words.write(number_of[chunk.tokens].tobytes())
             parts.append(chunk.reviews)
+        words.flush()  # It is read past the buffer.
         read[key] = np.concatenate(parts)
     # Once all files are read, so that one message names the bad rows of all.
     if bad and config.on_bad_row == "error":

@@ -20,6 +20,7 @@ from imdb_lightning.config.streams import open_streams, outlive_readers
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.folders import command_in
 from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
+from imdb_lightning.launch.ranks import RanksFailedError
 from imdb_lightning.launch.run import launch
 from imdb_lightning.runs.lifecycle import is_first, record_failure
 from imdb_lightning.runs.log import JOB
@@ -74,6 +75,8 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
     elif launcher == "joblib":
         # It would kill its processes at Ctrl-C. They get that, too: their jobs save, and what waits does not start.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Else Hydra shows with a traceback what the system refuses it, as to make a folder.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if parsed.searches:
         from imdb_lightning.launch import optuna_sweeper  # Needs its extra.
 
@@ -124,6 +127,12 @@ def job(settings: DictConfig) -> None:
         if launcher != "joblib":
             leave(interrupted)
         _stopping = True
+        return
+    except RanksFailedError as error:
+        # Its status has been written; torchrun has said more.
+        print(f"{number}{error}", file=sys.stderr)
+        if not sweeping:
+            sys.exit(1)
         return
     except Exception as error:
         # A sweep, too, ends where the folder is another run's: no status is to be written there.

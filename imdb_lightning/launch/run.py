@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, explaining
 from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.data.sources import check_reviews
@@ -20,7 +20,7 @@ from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
 from imdb_lightning.launch.ranks import run_ranks
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import finished_result, is_first
-from imdb_lightning.runs.records import HISTORY, RunResult
+from imdb_lightning.runs.records import CHECKPOINT, HISTORY, RunResult
 
 
 def check_run(config: Config, launcher: Launcher) -> None:
@@ -83,26 +83,34 @@ def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
     new = not folder.exists() or not any(folder.iterdir())
     trainer = config.trainer
     try:
-        devices = trainer.devices if trainer.devices > 0 else count_gpus()
-        # Checks once more, now that the number is known.
-        dataclasses.replace(config, trainer=dataclasses.replace(trainer, devices=devices))
-        if devices * trainer.num_nodes > 1:
-            return run_ranks(config, folder, devices)
-        # Lightning and torch take seconds to import; help and refusals do without them.
-        with large_imports():
-            from imdb_lightning.training import experiment
+        with explaining(folder):
+            devices = trainer.devices if trainer.devices > 0 else count_gpus()
+            # Checks once more, now that the number is known.
+            dataclasses.replace(config, trainer=dataclasses.replace(trainer, devices=devices))
+            if devices * trainer.num_nodes > 1:
+                return run_ranks(config, folder, devices)
+            # Lightning and torch take seconds to import; help and refusals do without them.
+            with large_imports():
+                from imdb_lightning.training import experiment
 
-        with claimed_gpu(count_gpus()) if trainer.accelerator == "gpu" else nullcontext(0) as gpu:
-            return experiment.run(config, folder, started=started, gpu=gpu)
+            with claimed_gpu(count_gpus()) if trainer.accelerator == "gpu" else nullcontext(0) as gpu:
+                return experiment.run(config, folder, started=started, gpu=gpu)
     except UserError:
-        if new and not keep_failed and is_first(config) and not (folder / HISTORY).exists():
-            here, parents = Path.cwd(), folder.absolute().parents  # With hydra.job.chdir, here is the folder itself.
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in parents:  # And what that leaves empty, up to the working directory.
-                if not parent.is_relative_to(here) or parent == here or any(parent.iterdir()):
-                    break
-                parent.rmdir()
+        trained = any((folder / name).exists() for name in (HISTORY, CHECKPOINT))
+        if new and not keep_failed and is_first(config) and not trained:
+            _remove(folder)
         raise
+
+
+def _remove(folder: Path) -> None:
+    """Removes a run's folder, and what that leaves empty, up to the working directory."""
+    here, parents = Path.cwd(), folder.absolute().parents  # With hydra.job.chdir, here is the folder itself.
+    with suppress(OSError):  # Why it is removed is to be told.
+        shutil.rmtree(folder)
+        for parent in parents:
+            if not parent.is_relative_to(here) or parent == here or any(parent.iterdir()):
+                break
+            parent.rmdir()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.errors import UserError, explaining
 from imdb_lightning.config.schema import Config
 from imdb_lightning.runs import records
 from imdb_lightning.runs.files import remove_unfinished
@@ -62,29 +62,34 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
     Raises:
         OtherRunError: another process is at work in the folder, and still is after `wait` seconds, or has changed its
             settings.
+        UserError: the disk is full or fails, or this user may not write there.
     """
     if not is_first(config):
-        with logging_to(None, rank()):
+        with logging_to(None, rank()), explaining(folder):
             yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = (folder / records.CHECKPOINT).parent
-    refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoints.name)
-    with locked(folder, wait), logging_to(folder / records.LOG, rank()):
-        for place in (folder, checkpoints):  # Not before the lock is held: another process may be writing there.
-            remove_unfinished(place)
-        status = _begin(config, folder)
-        state, reason = records.COMPLETED, ""
-        try:
-            yield
-        except BaseException as error:
-            state, reason = _end_state(error), _reason(error)
-            # For the file alone: the caller shows it on the terminal.
-            logging.getLogger("imdb_lightning").debug("The run has %s: %s", state, reason)
-            raise
-        finally:
-            ended = dataclasses.replace(status, state=state, reason=reason, end=records.now(), last_epoch=epochs())
-            records.write_json(folder / records.STATUS, ended)
+    with explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint, refit = folder / records.CHECKPOINT, folder / records.REFIT
+        refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoint.parent.name)
+        with locked(folder, wait), logging_to(folder / records.LOG, rank()):
+            # Not before the lock is held: another process may be writing there.
+            for place in (folder, checkpoint.parent, refit, (refit / records.CHECKPOINT).parent):
+                remove_unfinished(place)
+            status = _begin(config, folder)
+            try:
+                with explaining(folder):
+                    yield
+                ended = dataclasses.replace(status, state=records.COMPLETED, end=records.now(), last_epoch=epochs())
+                records.write_json(folder / records.STATUS, ended)
+            except BaseException as error:
+                state, reason = _end_state(error), _reason(error)
+                with suppress(UserError):  # Of the log, should that be what has failed.
+                    # For the file alone: the caller shows it on the terminal.
+                    logging.getLogger("imdb_lightning").debug("The run has %s: %s", state, reason)
+                ended = dataclasses.replace(status, state=state, reason=reason, end=records.now(), last_epoch=epochs())
+                records.write_end(folder, ended)
+                raise
 
 
 def prepare_ranks(config: Config, folder: Path) -> None:
@@ -107,7 +112,11 @@ def _begin(config: Config, folder: Path) -> records.Status:
     status = records.Status(state=records.RUNNING, reason="", start=records.now(), end="", last_epoch=0)
     # First, so that results of fewer epochs never stand as completed beside settings of more.
     records.write_json(folder / records.STATUS, status)
-    write_settings(config, folder)
+    try:
+        write_settings(config, folder)
+    except UserError as error:
+        record_failure(folder, error)
+        raise
     return status
 
 
@@ -126,11 +135,12 @@ def refuse_links(folder: Path, *names: str | Path) -> None:
 
 
 def record_failure(folder: Path, error: BaseException | str) -> None:
-    """Writes the status of a run that could not write it itself."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the status of a run that could not write it itself, as far as the disk lets it."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     reason, now = error if isinstance(error, str) else _reason(error), records.now()
     status = records.Status(state=_end_state(error), reason=reason, start=now, end=now, last_epoch=0)
-    records.write_json(folder / records.STATUS, status)
+    records.write_end(folder, status)
 
 
 def record_lost(folder: Path, reason: str) -> None:

@@ -4,8 +4,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from imdb_lightning.config.errors import explaining
 
 # Variable with the number of a job that runs beside others of its sweep: its lines on the terminal begin with that.
 JOB = "IMDB_LIGHTNING_JOB"
@@ -30,6 +32,17 @@ class _TerminalHandler(logging.Handler):
             self.handleError(record)
 
 
+class _FileHandler(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's own name.
+        """Ends the run with one message where the disk takes no more; logging would print a traceback for each line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        else:
+            with explaining(self.baseFilename):
+                raise error
+
+
 @contextmanager
 def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     """Sends the messages of `LOGGERS` to the file and the terminal while the body runs.
@@ -39,7 +52,7 @@ def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     handlers: list[logging.Handler] = [_TerminalHandler(logging.INFO if path else logging.WARNING)]
     handlers[0].setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
+        handlers.append(_FileHandler(path, encoding="utf-8", errors="backslashreplace"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = []
     logging.captureWarnings(True)
@@ -60,4 +73,5 @@ def logging_to(path: Path | None, rank: int) -> Iterator[None]:
             for handler in handlers:
                 logger.removeHandler(handler)
         for handler in handlers:
-            handler.close()
+            with suppress(OSError):  # Each line has been flushed: what is left could not be, and that has been told.
+                handler.close()

@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.runs.files import write_text
+from imdb_lightning.runs.files import overwrite, write_text
 
 CONFIG, STATUS, RESULTS = "config.yaml", "status.json", "results.json"
 HISTORY, PREDICTIONS, LOG = "history.csv", "predictions.csv", "train.log"
@@ -28,6 +29,8 @@ REFIT = "refit"  # Folder of what `refit` leaves: the files of a run again, but 
 TRAIN, VALIDATION = "train", "validation"
 # A run's states.
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+# Characters of a reason that fit in a block of the disk, whatever they are.
+_SHORT = 500
 _PREDICTED = "row,label,probability"  # Header of `predictions.csv`.
 
 
@@ -92,7 +95,23 @@ def now() -> str:
 
 def write_json(path: Path, record: Status | RunResult) -> None:
     """Writes a record; NaN, which JSON lacks, is an error."""
-    write_text(path, json.dumps(dataclasses.asdict(record), indent=2, allow_nan=False) + "\n")
+    write_text(path, _to_json(record))
+
+
+def write_end(folder: Path, status: Status) -> None:
+    """Writes how a run has ended after a failure, as far as the disk lets it: if need be over the old status.
+
+    That one would say for ever that the run is at work.
+    """
+    try:
+        write_json(folder / STATUS, status)
+    except (OSError, UserError):
+        with suppress(OSError):
+            overwrite(folder / STATUS, _to_json(dataclasses.replace(status, reason=status.reason[:_SHORT])))
+
+
+def _to_json(record: Status | RunResult) -> str:
+    return json.dumps(dataclasses.asdict(record), indent=2, allow_nan=False) + "\n"
 
 
 def read_status(folder: Path) -> Status | None:

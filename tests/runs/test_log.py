@@ -104,3 +104,11 @@ def test_loggers_are_left_as_they_were(tmp_path: Path) -> None:
     for name, state in states.items():
         logger = logging.getLogger(name)
         assert (logger.level, logger.propagate, logger.handlers) == state
+
+
+def test_full_disk_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    message = r"full: expected room on the disk, but got disk full: No space left"
+    with pytest.raises(UserError, match=message), logging_to(tmp_path / "full", rank=0):
+        log.debug("a line")
+    assert not capsys.readouterr().err
