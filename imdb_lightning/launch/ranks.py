@@ -28,8 +28,9 @@ from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RUNNING,
 from imdb_lightning.runs.signals import SIGNALS, Interrupted, SignalWatch
 
 # Variable that names the run's private folder (mode 0700): process numbers, and on one machine the stores' files.
-_SCRATCH = "IMDB_LIGHTNING_SCRATCH"
+SCRATCH = "IMDB_LIGHTNING_SCRATCH"
 _TORCHRUN = "torchrun"  # Name of the file with torchrun's process number.
+KILLED = "killed"  # Name of the file that says which rank was killed.
 # For the other ranks to find the same mistake; on a busy machine they start seconds after one another.
 _REFUSAL_SECONDS = 5
 # What another launcher around us, or an earlier run, may have left.
@@ -86,7 +87,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def _torchrun(config: TrainerConfig, devices: int, scratch: Path) -> list[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices}"]
+    command = [sys.executable, "-m", "imdb_lightning.launch.torchrun", f"--nproc-per-node={devices}"]
     command += [f"--max-restarts={config.max_restarts}", f"--log-dir={scratch / 'logs'}"]
     command += [f"--nnodes={config.num_nodes}", "--rdzv-backend=c10d", "--rdzv-id=imdb_lightning"]
     if config.num_nodes == 1:
@@ -118,7 +119,7 @@ def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         # Slurm signals torchrun, too; see `_prepare_torchrun`. Known from torch 2.10 on.
         "PET_SIGNALS_TO_HANDLE": "SIGQUIT",
-        _SCRATCH: str(scratch),
+        SCRATCH: str(scratch),
     }
 
 
@@ -155,7 +156,10 @@ def _outcome(folder: Path, scratch: Path, code: int) -> RunResult:
         return read_result(folder)
     if code == 0 and state == INTERRUPTED:
         raise Interrupted(signal.SIGTERM)  # The ranks were told to stop, and this process was not.
-    reason = "A process of the run was killed; torchrun's report above names it. The same command goes on."
+    killed, reason = scratch / KILLED, "A process of the run was killed."
+    if killed.exists():
+        reason = killed.read_text()
+    reason += " The same command goes on."
     with suppress(FileNotFoundError):  # What torchrun wrote of the first rank that failed, unless that was killed.
         message = json.loads((scratch / "error.json").read_text())["message"]
         reason = str(message if isinstance(message, str) else message["extraInfo"]["py_callstack"])
@@ -169,8 +173,8 @@ def join_ranks() -> None:
 
     To be called first: a torchrun that dies while a rank still imports torch would leave it behind.
     """
-    if _SCRATCH in os.environ:
-        scratch = Path(os.environ[_SCRATCH])
+    if SCRATCH in os.environ:
+        scratch = Path(os.environ[SCRATCH])
         end_with_parent(int((scratch / _TORCHRUN).read_text()))
         (scratch / f"{os.environ['LOCAL_RANK']}.pid").write_text(str(os.getpid()))
 
@@ -181,11 +185,11 @@ def relay_refusal(error: UserError) -> None:
     A refusal that the other ranks do not share ends them, too: they would wait for this one until their connections
     time out, after half an hour.
     """
-    if _SCRATCH not in os.environ:
+    if SCRATCH not in os.environ:
         if os.environ["RANK"] == "0":  # One of the ranks of a torchrun that somebody else has started.
             print(error, file=sys.stderr)
         return
-    scratch = Path(os.environ[_SCRATCH])
+    scratch = Path(os.environ[SCRATCH])
     (scratch / f"refusal-{os.environ['RANK']}").write_bytes(pickle.dumps(error))
     deadline = time.monotonic() + _REFUSAL_SECONDS
     while len(list(scratch.glob("refusal-*"))) < int(os.environ["LOCAL_WORLD_SIZE"]):
@@ -200,7 +204,7 @@ def join_group(config: TrainerConfig) -> None:
     Lightning, which leaves a group alone that is there, would join them through a server on rank 0 that listens on all
     addresses.
     """
-    if _SCRATCH not in os.environ or config.num_nodes > 1:
+    if SCRATCH not in os.environ or config.num_nodes > 1:
         return  # Several machines need that server, and a torchrun of somebody else's has no private folder.
     import torch
     import torch.distributed as dist
@@ -209,7 +213,7 @@ def join_group(config: TrainerConfig) -> None:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpus else None
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     # Each restart has a file of its own: in the last one's, killed ranks have left their addresses.
-    file = Path(os.environ[_SCRATCH]) / f"group-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    file = Path(os.environ[SCRATCH]) / f"group-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
     backend, store = "nccl" if on_gpus else "gloo", file.as_uri()
     dist.init_process_group(backend, init_method=store, rank=rank, world_size=ranks, device_id=device)
     atexit.register(dist.destroy_process_group)  # nccl warns of one that is left to the interpreter's end.
