@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+
 class _Lasting(io.FileIO):
     """A stream that drops what it cannot write, from the first failure on, which it keeps in `failure`."""
 
