@@ -40,8 +40,10 @@ def _print(word: str, subject: str, detail: object = None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from imdb_lightning.config.shown import shown
+
     color = {"ok": "green", "open": "yellow", "wrong": "red"}[word]
-    text = subject if detail is None else f"{subject}: {detail}"
+    text = shown(subject if detail is None else f"{subject}: {detail}")
     console = Console(highlight=False, soft_wrap=True)
     # Between words: a path is there to be copied.
     lines = textwrap.wrap(text, console.width - 7, break_long_words=False, break_on_hyphens=False)

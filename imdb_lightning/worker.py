@@ -13,6 +13,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.streams import outlive_readers
+from imdb_lightning.launch.private import with_secrets
 from imdb_lightning.launch.ranks import join_group, join_ranks, relay_refusal
 from imdb_lightning.runs.records import CONFIG
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
@@ -33,7 +34,7 @@ def main() -> None:
 
         def run() -> None:
             try:
-                config = load_config(folder / CONFIG)
+                config = with_secrets(load_config(folder / CONFIG))
                 join_group(config.trainer)
                 experiment.run(config, folder, started=started)
             except UserError as error:

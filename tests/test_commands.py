@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
+import pty
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +88,25 @@ def test_answers_where_only_ascii_can_be_shown(
     assert answer.returncode == 0, answer.stderr
     assert r"na\xefve" in answer.stdout
     assert "naïve" in (tmp_path / "test" / "evaluation.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_reviews_cannot_steer_a_terminal_and_stay_raw_in_files(trained: Path, cache: Path, tmp_path: Path) -> None:
+    text = "good \x1b]0;title\x07\x9b2J \u202e film"
+    asked = [sys.executable, "-m", "imdb_lightning.predict", str(trained), "--text", text]
+    for form in ("csv", "jsonl"):
+        for options in ([], ["--explain"]):
+            terminal, end = pty.openpty()
+            answer = subprocess.run(
+                [*asked, f"--format={form}", *options], stdout=end, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+            )
+            os.close(end)
+            shown = os.read(terminal, 100_000).decode()
+            os.close(terminal)
+            assert answer.returncode == 0, answer.stderr
+            shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)  # Colors are ours.
+            assert shown.replace("\r\n", "").isprintable()
+            if not options:
+                assert r"\x1b]0;title" in shown or r"\u001b]0;title" in shown
+    answer = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert text in answer.stdout

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from imdb_lightning.config.shown import shown
+
 # What the system may refuse, though no mistake of this program: what is expected instead, what the reason begins with,
 # and a remedy.
 _ROOM = "room on the disk", "disk full: ", "Free some, and give the same command again."
@@ -24,6 +26,9 @@ _REFUSED = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), _PATH),
 }
+
+# Characters of a part of a message.
+_LONGEST = 1000
 
 
 class UserError(ValueError):
@@ -47,9 +52,13 @@ class UserError(ValueError):
         super().__init__(key, accepted, got, remedy)
 
     def __str__(self) -> str:
-        key, accepted, got, remedy = self.args
-        # Undecodable bytes of files and of their names could not be printed or logged.
-        return f"{key}: expected {accepted}, but got {got}. {remedy}".encode(errors="backslashreplace").decode()
+        # One line, whatever a file or its name holds.
+        key, accepted, got, remedy = (_shortened(str(part).replace("\n", r"\n")) for part in self.args)
+        return shown(f"{key}: expected {accepted}, but got {got}. {remedy}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from imdb_lightning.config.data import DATA_SCHEMAS, DataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.ranges import MAX_SEED, MAX_SIZE, Section, choice, file_name, real, whole
+from imdb_lightning.config.shown import hidden, is_secret, remember
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 LOSSES = ("bce", "mse")
@@ -163,6 +164,7 @@ class Config(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        remember([self.logger, self.callbacks.extra, self.trainer.flags])
         _check_targets("logger", self.logger)
         processes = self.trainer.devices * self.trainer.num_nodes
         if processes > self.data.batch_size:
@@ -209,7 +211,7 @@ def _check_targets(key: str, settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
             accepted, remedy = "a mapping with a class as _target_", f"Say {key}.{name}._target_=package.module.Class."
-            raise UserError(f"{key}.{name}", accepted, repr(value), remedy)
+            raise UserError(f"{key}.{name}", accepted, repr(hidden(value, is_secret(name))), remedy)
 
 
 def parse(values: DictConfig) -> Config:

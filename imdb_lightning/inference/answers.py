@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.shown import plain
 from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
 from imdb_lightning.data.parallel import map_in_order
 from imdb_lightning.data.readers import read_rows
@@ -84,10 +85,10 @@ def answer(
         # Several threads read ahead, for which a stream that is answered line by line must not wait.
         scored = map_in_order(score, _rows(Path(file).expanduser(), form._replace(label_column=None)))
     if output is None:
-        _write(run, scored, style, sys.stdout)
+        _write(run, scored, style, sys.stdout, plain if sys.stdout.isatty() else str)
         return
     with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
-        _write(run, scored, style, stream)
+        _write(run, scored, style, stream, str)
 
 
 def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
@@ -124,7 +125,10 @@ def _decode(line: bytearray) -> str:
     return line.removesuffix(b"\r").decode(errors="replace")
 
 
-def _write(run: SavedRun | Ensemble, scored: Iterable[Scored], style: Style, output: TextIO) -> None:
+def _write(
+    run: SavedRun | Ensemble, scored: Iterable[Scored], style: Style, output: TextIO, show: Callable[[str], str]
+) -> None:
+    """Writes answers, each line as `show` gives it: reviews may hold what steers a terminal."""
     columns = ["row" if style.rows else "text", "label", "probability", *(("bias", "shares") if style.explain else ())]
     console = Console(file=output, force_terminal=True, highlight=False)
     remaining = iter(scored)
@@ -137,10 +141,10 @@ def _write(run: SavedRun | Ensemble, scored: Iterable[Scored], style: Style, out
                 console.print(_colored(run, row, text, style.top))
         elif style.format == "csv":
             records = _records(run, batch, probabilities, style)
-            output.writelines(",".join(_cell(record[name]) for name in columns) + "\n" for record in records)
+            output.writelines(show(",".join(_cell(record[name]) for name in columns)) + "\n" for record in records)
         else:
             records = _records(run, batch, probabilities, style)
-            output.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            output.writelines(show(json.dumps(record, ensure_ascii=False)) + "\n" for record in records)
         output.flush()
 
 
@@ -175,7 +179,7 @@ def _colored(run: SavedRun | Ensemble, row: int, text: str, top: int) -> Text:
     shown, others = shares[:top], shares[top:]
     if others:
         shown.append((f"{len(others)} others", sum(share for _, share in others)))
-    line = Text(f"{row}: {run.label(explanation.probability)} {explanation.probability:.4f} = sigmoid(", "bold")
+    line = Text(f"{row}: {plain(run.label(explanation.probability))} {explanation.probability:.4f} = sigmoid(", "bold")
     for word, share in [*shown, ("bias", explanation.bias)]:
-        line.append(f" {word} {share:+.2f}", "not bold " + ("green" if share > 0 else "red"))
+        line.append(f" {plain(word)} {share:+.2f}", "not bold " + ("green" if share > 0 else "red"))
     return line.append(" )")

@@ -16,12 +16,14 @@ from rich.console import Console
 from imdb_lightning.config.command import exit_on_user_error
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import parse
+from imdb_lightning.config.shown import shown
 from imdb_lightning.config.streams import open_streams, outlive_readers
 from imdb_lightning.launch import clusters, command_line
 from imdb_lightning.launch.folders import command_in
 from imdb_lightning.launch.overrides import CONFIG_NAME, key_of
 from imdb_lightning.launch.ranks import RanksFailedError
 from imdb_lightning.launch.run import launch
+from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.lifecycle import is_first, record_failure
 from imdb_lightning.runs.log import JOB
 from imdb_lightning.runs.records import INTERRUPTED, REFIT, STATUS, read_status
@@ -31,6 +33,7 @@ from imdb_lightning.runs.settings import OtherRunError
 from imdb_lightning.runs.signals import Interrupted, SignalWatch, leave
 from imdb_lightning.runs.summary import print_result
 
+_OF_HYDRA = "multirun.yaml"  # What Hydra leaves in a sweep's folder: all settings.
 _stopping = False  # In a process of joblib's: a job was asked to stop, and those that wait are not to start.
 
 
@@ -44,6 +47,8 @@ def main() -> None:
         check()
     sys.argv[1:] = parsed.arguments
     status, sweep = _run_jobs(parsed), parsed.sweep
+    if sweep is not None and (sweep / _OF_HYDRA).exists():
+        _hide_secrets(sweep / _OF_HYDRA)
     if sweep is not None and is_first(parsed.configs[0]):
         if status > 128:
             if parsed.launcher.name == "slurm":
@@ -95,6 +100,13 @@ def _run_jobs(parsed: command_line.CommandLine) -> int:
         if INTERRUPTED in states or len(states) < len(parsed.configs):
             return 128 + signal.SIGINT
     return 0
+
+
+def _hide_secrets(path: Path) -> None:
+    """Takes out of a file what no file is to have; a secret from the command line is in none, one from YAML is."""
+    text = path.read_text(encoding="utf-8")
+    if (clean := shown(text)) != text:
+        write_text(path, clean)
 
 
 def _say_how_to_go_on(key: str, folder: Path, started_in: str) -> None:
@@ -155,6 +167,6 @@ def job(settings: DictConfig) -> None:
             if config.refit:  # The network to predict with.
                 lines.insert(1, f"refitted     {relative}/{REFIT}")
             # Unwrapped: paths and commands are there to be copied.
-            console.print("\n".join(lines), highlight=False, soft_wrap=True)
+            console.print(shown("\n".join(lines)), highlight=False, markup=False, soft_wrap=True)
         if not (config.keep or sweeping):
             shutil.rmtree(folder)

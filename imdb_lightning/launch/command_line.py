@@ -17,12 +17,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from imdb_lightning.config.data import DATA_SCHEMAS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, SearchConfig, parse
+from imdb_lightning.config.shown import hidden, in_environment, is_secret
 from imdb_lightning.launch.clusters import Launcher, check_plugin
 from imdb_lightning.launch.overrides import (
     CONFIG_NAME,
@@ -42,6 +44,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _SHOWN = 10
 # Hydra's own place for keys that the name of a job's folder does without.
 _LEFT_OUT = "hydra.job.config.override_dirname.exclude_keys"
+# Sections that hold any keys.
+_ANY_KEYS = ("trainer.flags.", "callbacks.extra.", "logger.")
 # The settings stand beside the package in a checkout and inside it in a wheel.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
@@ -89,9 +93,8 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     Raises:
         UserError: a job cannot be composed, or a single run or all jobs cannot run for one and the same reason.
     """
-    # These hold any keys, which Hydra takes for new ones, to be added with a plus.
-    any_keys = ("trainer.flags.", "callbacks.extra.", "logger.")
-    arguments = [f"++{text}" if text.startswith(any_keys) else text for text in arguments]
+    # Hydra takes keys in these for new ones, to be added with a plus.
+    arguments = [f"++{text}" if text.startswith(_ANY_KEYS) else text for text in arguments]
     # As a shell does it where a word begins.
     arguments = [text.replace("=~/", f"={Path.home()}/", 1) for text in arguments]
     parsed = get_args_parser().parse_intermixed_args(arguments)
@@ -107,7 +110,8 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
     search = search_path(parsed.config_dir, parsed.overrides)
     configs, errors, space = [], {}, None
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name="imdb_lightning"), explained(search):
-        overrides = [expand_glob(text, search) for text in parsed.overrides] + _step_folders(parsed.overrides)
+        overrides = [_without_secret(expand_glob(text, search)) for text in parsed.overrides]
+        overrides += _step_folders(parsed.overrides)
         jobs = [overrides]
         if parsed.multirun:
             parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
@@ -145,6 +149,22 @@ def read_command_line(arguments: Sequence[str], check: bool = True) -> CommandLi
         overrides.append(f"{_LEFT_OUT}=[{','.join(map(quoted, fixed))}]")
     folder = sweep if parsed.multirun else None
     return CommandLine([*flags, *overrides], configs, errors, launcher, folder, searches=space is not None)
+
+
+def _without_secret(text: str) -> str:
+    """An override with a secret in the environment instead: Hydra keeps overrides in files, names and messages."""
+    key, typed_value = key_of(text), text.partition("=")[2]
+    if not key.startswith(_ANY_KEYS) or not typed_value:
+        return text
+    override = OverridesParser.create().parse_override(text)
+    value = override.value()
+    plain = value.text if isinstance(value, QuotedString) else value
+    secret = not override.is_sweep_override() and hidden(plain, is_secret(key.rpartition(".")[2])) != plain
+    if not secret or "${" in typed_value:
+        return text
+    whole = isinstance(plain, dict | list)
+    reference = in_environment(key, typed_value if whole else str(plain))
+    return f"{text.partition('=')[0]}={quoted(f'${{oc.decode:{reference}}}' if whole else reference)}"
 
 
 def _step_folders(overrides: Sequence[str]) -> list[str]:

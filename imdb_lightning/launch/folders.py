@@ -1,12 +1,12 @@
 """Names of folders that follow from a command line, and the command line that goes on in one of them."""
 
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from imdb_lightning.config.shown import is_secret, shown_command
 from imdb_lightning.launch.overrides import key_of, quoted
 
 # Characters of a job's folder.
@@ -26,7 +26,7 @@ def job_folder(number: int, name: str, overrides: Sequence[str], left_out: Seque
     for text in overrides:
         key, value = key_of(text), text.partition("=")[2].rpartition("/")[2]
         # An option that gave its name stands there already.
-        if key not in left_out and value != name:
+        if key not in left_out and value != name and not is_secret(key):
             value = re.sub(r"[^\w.+-]+", "-", value.strip("[]{}()'\" "))
             parts.append(f"{key.rpartition('.')[2]}={value}")
     return "_".join(parts)[:_LENGTH]
@@ -44,4 +44,4 @@ def command_in(key: str, folder: str) -> str:
         value = folder if _PLAIN.fullmatch(folder) else quoted(folder)
         # Beside the others: argparse refuses overrides with a flag between them.
         words.insert(places[-1] + 1 if places else len(words), f"{key}={value}")
-    return shlex.join(words)
+    return shown_command(words)

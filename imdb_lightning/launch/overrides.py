@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from imdb_lightning.config.errors import UserError, typed
 from imdb_lightning.config.schema import TrainerConfig
+from imdb_lightning.config.shown import shown
 from imdb_lightning.launch.clusters import check_plugin
 
 CONFIG_NAME = "config"
@@ -30,7 +31,7 @@ class CommandLineError(UserError):
         ValueError.__init__(self, sentence)
 
     def __str__(self) -> str:
-        return f"command line: {self.args[0]}"
+        return shown(f"command line: {self.args[0]}")
 
 
 def search_path(config_dir: str | None, overrides: Sequence[str]) -> list[str]:

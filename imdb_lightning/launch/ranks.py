@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config, TrainerConfig
+from imdb_lightning.launch.private import private_folder, secrets_of
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import is_first, prepare_ranks, record_failure
 from imdb_lightning.runs.records import COMPLETED, FAILED, INTERRUPTED, RUNNING, RunResult, read_result, read_status
@@ -53,10 +53,9 @@ def run_ranks(config: Config, folder: Path, devices: int) -> RunResult:
     """
     if is_first(config):
         prepare_ranks(config, folder)
-    with tempfile.TemporaryDirectory(prefix="imdb_lightning-ranks-") as name:
-        scratch = Path(name)
+    with private_folder() as scratch:
         command = [*_torchrun(config.trainer, devices, scratch), "-m", "imdb_lightning.worker", str(folder)]
-        environment, prepare = _environment(config.trainer, scratch), partial(_prepare_torchrun, os.getpid())
+        environment, prepare = _environment(config, scratch), partial(_prepare_torchrun, os.getpid())
         # In a session of its own: Ctrl-C is for this process, which passes it on.
         process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=prepare)
         (scratch / _TORCHRUN).write_text(str(process.pid))
@@ -105,14 +104,15 @@ def _torchrun(config: TrainerConfig, devices: int, scratch: Path) -> list[str]:
     return [*command, f"--rdzv-endpoint={step.rendezvous()}", f"--local-addr={step.node}"]
 
 
-def _environment(config: TrainerConfig, scratch: Path) -> dict[str, str]:
+def _environment(config: Config, scratch: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    if config.num_nodes == 1:
+    if config.trainer.num_nodes == 1:
         # Else gloo and nccl listen on whatever address the machine's name stands for, often that of its network.
         loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
         inherited |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    inherited |= secrets_of(config)
     return inherited | {
-        "OMP_NUM_THREADS": str(config.threads),
+        "OMP_NUM_THREADS": str(config.trainer.threads),
         "TORCHELASTIC_ERROR_FILE": str(scratch / "error.json"),
         # Shared with torchrun's own (the default of torch 2.13), the ranks' store would survive a restart, and in 5 of
         # 7 trials the new ranks tried for ever to reach the addresses that the killed ones had left in it.

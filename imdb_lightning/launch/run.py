@@ -17,6 +17,7 @@ from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.schema import Config, TrainerConfig
 from imdb_lightning.data.sources import check_reviews
 from imdb_lightning.launch.clusters import ELSEWHERE, Launcher
+from imdb_lightning.launch.private import refuse_hidden
 from imdb_lightning.launch.ranks import run_ranks
 from imdb_lightning.launch.slurm import current_step
 from imdb_lightning.runs.lifecycle import finished_result, is_first
@@ -27,8 +28,10 @@ def check_run(config: Config, launcher: Launcher) -> None:
     """Refuses what can be seen to be missing, in a fraction of a second.
 
     Raises:
-        UserError: there is no such file, not so many devices, or no place for several machines to meet.
+        UserError: there is no such file, not so many devices, no place for several machines to meet, or `***` in place
+            of a secret.
     """
+    refuse_hidden(config)
     check_reviews(config.data)
     trainer = config.trainer
     if launcher.name in ELSEWHERE:
@@ -69,7 +72,7 @@ def _check_machines(trainer: TrainerConfig) -> None:
 def launch(config: Config, folder: Path, *, keep_failed: bool) -> RunResult:
     """Runs, or goes on with what is in the folder.
 
-    A new folder is removed again when a mistake shows before the first epoch is done, unless `keep_failed`.
+    A new folder is removed again when a mistake shows before there is an epoch or a checkpoint, unless `keep_failed`.
 
     Raises:
         UserError: see `experiment.run`.

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from imdb_lightning.config.errors import UserError, explaining
 from imdb_lightning.config.schema import Config
+from imdb_lightning.config.shown import shown
 from imdb_lightning.runs import records
 from imdb_lightning.runs.files import remove_unfinished
 from imdb_lightning.runs.log import logging_to
@@ -41,13 +42,15 @@ def is_first(config: Config) -> bool:
 def finished_result(config: Config, folder: Path) -> records.RunResult | None:
     """The results of a run that has finished in this folder; None if there is none, or epochs or a refit are left.
 
-    A run that had stopped early has none left however many it may train: with more of them it stops where it did.
+    A run that had stopped early has none left however many it may train: with more of them it stops where it did. One
+    without its `results.json` is tested once more, and writes all its files anew.
 
     Raises:
         OtherRunError: the folder is a run's with other settings than fewer epochs or no refit.
     """
     saved, status = saved_settings(config, folder), records.read_status(folder)
-    if saved is None or status is None or status.state != records.COMPLETED:
+    completed = status is not None and status.state == records.COMPLETED
+    if saved is None or not completed or not (folder / records.RESULTS).exists():
         return None
     result = records.read_result(folder)
     longer = saved.trainer.max_epochs < config.trainer.max_epochs
@@ -70,12 +73,13 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
         return
     with explaining(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint, refit = folder / records.CHECKPOINT, folder / records.REFIT
-        refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, checkpoint.parent.name)
+        checkpoints = Path(records.CHECKPOINT).parent
+        places = (checkpoints, Path(records.REFIT), records.REFIT / checkpoints)
+        refuse_links(folder, LOCK, records.LOG, records.TRAIN, records.VALIDATION, *places)
         with locked(folder, wait), logging_to(folder / records.LOG, rank()):
             # Not before the lock is held: another process may be writing there.
-            for place in (folder, checkpoint.parent, refit, (refit / records.CHECKPOINT).parent):
-                remove_unfinished(place)
+            for place in (Path(), *places):
+                remove_unfinished(folder / place)
             status = _begin(config, folder)
             try:
                 with explaining(folder):
@@ -126,19 +130,22 @@ def refuse_links(folder: Path, *names: str | Path) -> None:
     For files that are appended to and folders; one that is written beside its place and renamed replaces the link.
 
     Raises:
-        UserError: one of the names, relative to the folder, is a link.
+        UserError: one of the names, relative to the folder, is a link, or a folder in a file's place or the reverse.
     """
     for name in names:
-        if (folder / name).is_symlink():
-            accepted, remedy = "a file or folder of the run's own", "Remove the link, or name another folder."
-            raise UserError(folder / name, accepted, "a link", remedy)
+        path = folder / name
+        fits = path.is_file() if name in (LOCK, records.LOG) else path.is_dir()
+        if path.is_symlink() or (path.exists() and not fits):
+            found = "a link" if path.is_symlink() else "something else"
+            remedy = f"Remove {path}, or name another folder."
+            raise UserError(path, "a file or folder of the run's own", found, remedy)
 
 
 def record_failure(folder: Path, error: BaseException | str) -> None:
     """Writes the status of a run that could not write it itself, as far as the disk lets it."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    reason, now = error if isinstance(error, str) else _reason(error), records.now()
+    reason, now = shown(error) if isinstance(error, str) else _reason(error), records.now()
     status = records.Status(state=_end_state(error), reason=reason, start=now, end=now, last_epoch=0)
     records.write_end(folder, status)
 
@@ -174,7 +181,7 @@ def _end_state(error: BaseException | str) -> str:
 
 def _reason(error: BaseException) -> str:
     """An exception in one line."""
-    text = " ".join(str(error).split())
+    text = " ".join(shown(str(error)).split())
     alone = getattr(error, "self_explanatory", False)
     return text if alone else f"{type(error).__name__}: {text}".removesuffix(": ")
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imdb_lightning.config.errors import explaining
+from imdb_lightning.config.shown import shown
 
 # Variable with the number of a job that runs beside others of its sweep: its lines on the terminal begin with that.
 JOB = "IMDB_LIGHTNING_JOB"
@@ -19,6 +20,14 @@ LOGGERS = {
     "pytorch_lightning.profilers": logging.INFO,
     "py.warnings": logging.WARNING,
 }
+
+
+class PlainFormatter(logging.Formatter):
+    """Shows what would steer a terminal by its codes, and no secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines."""
+        return shown(super().format(record))
 
 
 class _TerminalHandler(logging.Handler):
@@ -50,10 +59,10 @@ def logging_to(path: Path | None, rank: int) -> Iterator[None]:
     None: this is not the first process, and only its warnings go to the terminal.
     """
     handlers: list[logging.Handler] = [_TerminalHandler(logging.INFO if path else logging.WARNING)]
-    handlers[0].setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
+    handlers[0].setFormatter(PlainFormatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
     if path is not None:
         handlers.append(_FileHandler(path, encoding="utf-8", errors="backslashreplace"))
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers[1].setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = []
     logging.captureWarnings(True)
     for name, level in LOGGERS.items():

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.data import LABELS
 from imdb_lightning.config.schema import MONITORS
+from imdb_lightning.config.shown import plain
 from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.records import Epoch
 
@@ -70,7 +71,7 @@ class Curves(NamedTuple):
     def legend(self) -> str:
         """The label, in lines that fit beside others, and how many runs a mean is of."""
         count = f" (mean of {len(self.runs)} runs ± standard deviation)" if len(self.runs) > _EACH else ""
-        return textwrap.fill(self.label + count, 60)
+        return textwrap.fill(_literal(self.label) + count, 60)
 
     def accuracy(self) -> float:
         """The best validation accuracy, the mean over runs."""
@@ -90,7 +91,7 @@ def plot_comparison(sections: Mapping[str, Sequence[Curves]]) -> Figure:
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)
     for row, (data, groups) in zip(rows[:, 0], sections.items(), strict=True):
-        row.suptitle(data)
+        row.suptitle(_literal(data))
         ranked = sorted(range(len(groups)), key=lambda number: -groups[number].accuracy())
         # The last color is a gray: that of all others where there are any.
         count = len(COLORS) - (len(groups) > len(COLORS))
@@ -120,7 +121,7 @@ def plot_confusion(counts: NDArray[np.int64], title: str, classes: Sequence[str]
     for (true, predicted), share in np.ndenumerate(shares):
         text = f"{counts[true, predicted]:,}\n{share:.1%}"
         axes.text(predicted, true, text, ha="center", va="center", color="white" if share > 0.5 else "black")
-    names = [textwrap.shorten(name, _NAME, placeholder="...") for name in classes]
+    names = [_literal(textwrap.shorten(name, _NAME, placeholder="...")) for name in classes]
     axes.set_xticks([0, 1], names)
     # Upright, they take the same room whatever their length.
     axes.set_yticks([0, 1], names, rotation=90, va="center")
@@ -152,7 +153,7 @@ def plot_calibration(
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     predicted, found = (np.bincount(bins, of, BINS)[filled] / counts[filled] for of in (probabilities, labels))
-    figure, axes = _square("predicted probability", f"share of {positive} reviews", title)
+    figure, axes = _square("predicted probability", f"share of {_literal(positive)} reviews", title)
     centers = (np.arange(BINS) + 0.5) / BINS
     axes.bar(centers, counts / max(counts.sum(), 1), width=0.9 / BINS, color="#d9d9d9", label="share of reviews")
     axes.plot([0, 1], [0, 1], ":", color=GRAY, label="perfectly calibrated")
@@ -239,5 +240,9 @@ def _figure(width: float = SIZE[0], height: float = SIZE[1]) -> Figure:
     return figure
 
 
+def _literal(text: str) -> str:
+    return plain(text).replace("$", r"\$")  # Between two of them, Matplotlib reads formulas.
+
+
 def _title(axes: Axes, title: str) -> None:
-    axes.set_title(title, y=1.0)  # Without a height, all ticks are laid out once more to find one.
+    axes.set_title(_literal(title), y=1.0)  # Without a height, all ticks are laid out once more to find one.

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config, flatten
+from imdb_lightning.config.shown import hidden
 from imdb_lightning.runs import records
 from imdb_lightning.runs.files import write_text
 
@@ -24,9 +25,11 @@ class OtherRunError(UserError):
 
 
 def settings_of(config: Config) -> dict[str, object]:
-    """What makes a run what it is: all but which of several machines this one is."""
+    """What makes a run what it is: all but which of several machines this one is, and what its secrets are."""
     settings = dataclasses.asdict(config)
-    settings["trainer"] |= {"node_rank": None, "rendezvous": None}
+    settings["trainer"] |= {"node_rank": None, "rendezvous": None, "flags": hidden(config.trainer.flags)}
+    settings["callbacks"]["extra"] = hidden(config.callbacks.extra)
+    settings["logger"] = hidden(config.logger)
     return settings
 
 
@@ -43,12 +46,18 @@ def saved_settings(config: Config, folder: Path) -> Config | None:
 
     Raises:
         OtherRunError: they differ in anything else.
+        UserError: the file is damaged, or it is missing beside a checkpoint, which may be of any settings.
     """
-    path = folder / records.CONFIG
-    if not path.is_file():
+    path, begin_again = folder / records.CONFIG, f"Remove {folder} to begin again, or name another folder."
+    if not path.exists():
+        if (folder / records.CHECKPOINT).exists():
+            raise UserError(path, "the settings of the run whose checkpoint is there", "no such file", begin_again)
         return None
-    # Through the schema, so that a run from before a setting was there has its default.
-    run = load_config(path)
+    try:  # Through the schema, so that a run from before a setting was there has its default.
+        run = load_config(path)
+    except UserError as error:
+        name, accepted, got, _ = error.args
+        raise UserError(name, accepted, got, begin_again) from error
     saved, current = flatten(settings_of(run)), flatten(settings_of(config))
     if current.get("data.labels", "") is None:  # The run has found them, and written them down.
         current["data.labels"] = saved.get("data.labels")

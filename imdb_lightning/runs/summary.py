@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from imdb_lightning.config.schema import Config
+from imdb_lightning.config.shown import shown
 from imdb_lightning.runs.records import RunResult
 
 
@@ -30,7 +31,8 @@ def print_result(config: Config, result: RunResult, console: Console, changes: S
         cells = [numbers["loss"], numbers["accuracy"], larger_class, numbers.get("f1")]
         table.add_row(split, *("" if cell is None else f"{cell:.4f}" for cell in cells))
     # Above the table, not as its title, which would be broken at the table's width.
-    console.print(f"{result.name}{changed}, seed {result.seed}", style="italic", highlight=False, markup=False)
+    title = shown(f"{result.name}{changed}, seed {result.seed}")
+    console.print(title, style="italic", highlight=False, markup=False)
     console.print(table)
     seconds = result.seconds
     lines = [

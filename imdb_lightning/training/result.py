@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from imdb_lightning.config.schema import MONITORS, Config
+from imdb_lightning.config.shown import shown_command
 from imdb_lightning.data.datamodule import ReviewDataModule
 from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.runs.records import Epoch, RunResult
@@ -64,7 +64,7 @@ def build_result(
         },
         provenance={
             "git": _git_commit(), "python": platform.python_version(), "torch": torch.__version__,
-            "lightning": version("pytorch-lightning"), "command": shlex.join(sys.orig_argv), "host": platform.node(),
+            "lightning": version("pytorch-lightning"), "command": shown_command(sys.orig_argv), "host": platform.node(),
         },
     )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,12 @@ def test_most_important_setting_is_on_top() -> None:
     (axes,) = plots.plot_importances({"model.dropout": 0.25, "model.learning_rate": 0.75}).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["model.dropout", "model.learning_rate"]
     assert [bar.get_width() for bar in axes.patches] == [0.25, 0.75]
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Also those that are half a formula, or steer a terminal."""
+    name = "a$\\frac$ \x1b[2J $x_{$"
+    plots.save(plots.plot_confusion(np.eye(2, dtype=np.int64), name, [name, name[::-1]]), tmp_path / "confusion.png")
+    plots.save(plots.plot_calibration(np.array([0, 1]), np.array([0.2, 0.9]), name, name), tmp_path / "calibration.png")
+    curves = plots.Curves(name, "bce", [[Epoch(1, 0.5, 0.8, 0.4, 0.9, 0.1)]])
+    plots.save(plots.plot_comparison({name: [curves]}), tmp_path / "comparison.png")
