@@ -11,13 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import found_instead, read_text
 from imdb_lightning.config.schema import Config, parse
 
 # A run writes some 1,500 bytes, and more when it names many files; so much is parsed in about a second.
 MAX_BYTES = 1 << 17
 MAX_DEPTH = 20
-# Characters of an error in the message.
-_SHOWN = 200
 # libyaml's parser where it is there: a hundred times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -28,14 +27,8 @@ def load_config(path: Path) -> Config:
     Raises:
         UserError: the file is missing, or it holds something else.
     """
-    if not path.is_file():
-        raise UserError(path, "the settings of a run", "no such file", "Name a run's folder.")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES} bytes")
-        text = content.decode()
+        text = read_text(path, MAX_BYTES)
         _check_structure(text)
         values = OmegaConf.create(text)
         if not isinstance(values, DictConfig):
@@ -47,8 +40,7 @@ def load_config(path: Path) -> Config:
     # A UserError of a value out of its range is a ValueError, too.
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
         remedy = "Name the folder of a run, as a run has written it."
-        found = f"other content ({' '.join(str(error).split())[:_SHOWN]})"
-        raise UserError(path, "the settings of a run", found, remedy) from error
+        raise UserError(path, "the settings of a run", found_instead(error), remedy) from error
 
 
 def _check_structure(text: str) -> None:

@@ -1,6 +1,5 @@
 """Finished runs tested again, in full, several as one: on their own test reviews or on others."""
 
-import dataclasses
 import json
 import textwrap
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torchmetrics.functional.classification import binary_confusion_matrix
 
@@ -18,6 +18,7 @@ from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
+from imdb_lightning.config.shown import plain
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
 from imdb_lightning.data.formats import Format
@@ -26,9 +27,9 @@ from imdb_lightning.data.readers import Row, find_files
 from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
-from imdb_lightning.data.vocabulary import RARE_ID, load_word_index, word_ids
+from imdb_lightning.data.vocabulary import RARE_ID, word_ids
 from imdb_lightning.inference.ensemble import shared_classes
-from imdb_lightning.inference.saved_run import class_names, load_network, load_run
+from imdb_lightning.inference.saved_run import class_names, load_network, load_run, load_words
 from imdb_lightning.inference.scoring import Scores, best_threshold, draw_test, score, score_mean
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.files import write_text
@@ -131,9 +132,7 @@ def _test(run: Path, reviews: list[tuple[str, int]] | None, cache: Path) -> _Tes
     config, result = load_config(run / CONFIG), read_result(run)
     network = load_network(run, config)
     torch.set_num_threads(config.trainer.threads)  # As in the run: rounding may differ between numbers of threads.
-    # Through the settings, which check what a stranger's file holds.
-    checked = dataclasses.replace(config.data, class_weights=result.data.get("class_weights")).class_weights
-    weights = find_class_weights(checked, np.zeros(0, np.uint8))
+    weights = find_class_weights(result.data.get("class_weights"), np.zeros(0, np.uint8))
     own = find_splits(cache, result.data, config.data, len(network.words.weight))
     if reviews is not None:
         texts, bags = _bags(run, reviews)
@@ -181,7 +180,7 @@ def _texts_of(splits: Splits, run: Path, config: DataConfig) -> Texts:
 
     def texts(rows: list[int]) -> list[str]:
         raw = [None] * len(rows) if splits.test_texts is None else splits.test_texts(rows)
-        index = load_word_index(run / VOCABULARY) if (run / VOCABULARY).is_file() else {}
+        index = load_words(run) if (run / VOCABULARY).exists() else {}
         ids = word_ids(index, config.num_words)
         words = {identity: word for word, identity in ids.items() if identity != RARE_ID}
         if splits.ngrams is not None:  # The words alone, without what they are parts of.
@@ -206,17 +205,17 @@ def _most_wrong(
 
 
 def _print(folder: Path, rows: dict[str, str], most_wrong: list[dict[str, Any]], classes: Sequence[str]) -> None:
-    console, table = Console(), Table("", title=folder.name, title_justify="left")
+    console, table = Console(), Table("", title=escape(plain(folder.name)), title_justify="left")
     table.add_column("", justify="right")
     for row in rows.items():
-        table.add_row(*row)
+        table.add_row(*(escape(plain(cell)) for cell in row))
     console.print(table)
     if most_wrong:
         title = f"The most confidently wrong reviews, with the probability of being {classes[1]}:"
-        console.print(title, highlight=False, markup=False, soft_wrap=True)
+        console.print(plain(title), highlight=False, markup=False, soft_wrap=True)
     for review in most_wrong:
         label = classes[review["label"]]
         heading = f"row {review['row']}, label {label}, probability {review['probability']:.4f}: "
         excerpt = textwrap.shorten(review["text"], _SHOWN, placeholder=" ...")
-        console.print(heading + excerpt, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"folder  {folder}", highlight=False, soft_wrap=True)
+        console.print(plain(heading + excerpt), highlight=False, markup=False, soft_wrap=True)
+    console.print(plain(f"folder  {folder}"), highlight=False, markup=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 from imdb_lightning.config.data import LABELS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
+from imdb_lightning.config.reading import found_instead
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.ngrams import FILE, NGrams, load_ngrams, to_bytes
@@ -30,9 +31,9 @@ from imdb_lightning.data.vocabulary import RARE_ID, START_ID, WordIndex, encode,
 from imdb_lightning.inference.ensemble import Ensemble, shared_classes
 from imdb_lightning.model.attribution import word_shares
 from imdb_lightning.model.network import SentimentNetwork, build_network
-from imdb_lightning.model.objective import to_probabilities
+from imdb_lightning.model.objective import check_finite, to_probabilities
 from imdb_lightning.runs.files import write_file, write_text
-from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, WEIGHTS, how_to_rewrite
 
 if TYPE_CHECKING:
     from imdb_lightning.data.words import TextEncoder
@@ -127,7 +128,7 @@ class SavedRun:
         bags = len(offsets) - 1
         padded = np.append(offsets, np.full(-bags % _ROW_MULTIPLE, offsets[-1], np.int32))
         probabilities = to_probabilities(self._network(torch.from_numpy(ids), torch.from_numpy(padded)))
-        scores: NDArray[np.float32] = probabilities.numpy()[:bags]
+        scores: NDArray[np.float32] = check_finite(probabilities).numpy()[:bags]
         return scores
 
 
@@ -172,21 +173,42 @@ def load_run(path: str | Path | Iterable[str | Path]) -> SavedRun | Ensemble:
 
 def _load(folder: Path) -> SavedRun:
     config = load_config(folder / CONFIG)
-    for name in (WEIGHTS, VOCABULARY):
-        if not (folder / name).is_file():
-            remedy = "Name the folder of a finished run whose data has a word index."
-            raise UserError(folder / name, "a file of a finished run", "no such file", remedy)
-    ngrams = load_ngrams(folder) if config.data.learns_columns() else None
-    return SavedRun(config, load_network(folder, config), load_word_index(folder / VOCABULARY), ngrams)
+    network, word_index = load_network(folder, config), load_words(folder)
+    return SavedRun(config, network, word_index, load_ngrams(folder) if config.data.learns_columns() else None)
+
+
+def load_words(folder: Path) -> dict[str, int]:
+    """The word index of a run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    _check_there(folder, VOCABULARY)
+    try:
+        return load_word_index(folder / VOCABULARY)
+    except UserError as error:
+        name, accepted, got, _ = error.args
+        raise UserError(name, accepted, got, how_to_rewrite(folder)) from error
+
+
+def _check_there(folder: Path, name: str) -> None:
+    """Refuses to go on without a file; opening what is no plain one could take for ever."""
+    path = folder / name
+    if not path.is_file():
+        found, remedy = "no plain file" if path.exists() else "no such file", "Name the folder of a finished run"
+        remedy += " whose data has a word index." if name == VOCABULARY else "."
+        raise UserError(path, "a file of a finished run", found, remedy)
 
 
 def load_network(folder: Path, config: Config) -> SentimentNetwork:
     """The network that was tested, in its evaluation state.
 
     Raises:
-        UserError: the weights are missing, damaged, or of another network.
+        UserError: the weights are missing, damaged, of another network, or not finite.
     """
     model, path = config.model, folder / WEIGHTS
+    for name in (WEIGHTS, FILE) if config.data.learns_columns() else (WEIGHTS,):
+        _check_there(folder, name)
     width = len(load_ngrams(folder)) if config.data.learns_columns() else config.data.num_words
     assert width is not None
     try:
@@ -203,8 +225,13 @@ def load_network(folder: Path, config: Config) -> SentimentNetwork:
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 raise ValueError(f"{name} is {found.get(name)} instead of {expected.get(name)}")
-        network.load_state_dict(load_file(path), assign=True)
+        weights = load_file(path)
+        for name, weight in weights.items():
+            if not weight.isfinite().all():  # All answers would be NaN, or those of some reviews.
+                raise ValueError(f"{name} has numbers that are not finite")
+        network.load_state_dict(weights, assign=True)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(path, "the weights of this run's network", text, "Name a finished run's folder.") from error
+        raise UserError(
+            path, "the weights of this run's network", found_instead(error), how_to_rewrite(folder)
+        ) from error
     return network.eval()

@@ -17,7 +17,7 @@ from imdb_lightning.data.datamodule import EVALUATION_BATCH_FACTOR
 from imdb_lightning.data.sampling import BatchLoader
 from imdb_lightning.model.metrics import LossAndAccuracy, add_up, classification_metrics, join_parts
 from imdb_lightning.model.network import SentimentNetwork
-from imdb_lightning.model.objective import outcome_of
+from imdb_lightning.model.objective import check_finite, outcome_of
 from imdb_lightning.model.shards import Shards
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.averaging import mean_probabilities
@@ -62,7 +62,7 @@ def score(
             totals[-1].update(outcome, labels)
             parts[-1].append(outcome.probabilities)
     (loss, accuracy), all_labels = add_up(totals), torch.from_numpy(bags.labels.astype(np.int64))
-    return _to_scores(loss, accuracy, join_parts(parts), all_labels)
+    return _to_scores(loss, accuracy, check_finite(join_parts(parts)), all_labels)
 
 
 def score_mean(scores: Sequence[Scores]) -> Scores:

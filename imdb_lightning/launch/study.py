@@ -18,6 +18,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import found_instead
 from imdb_lightning.config.schema import MONITORS
 from imdb_lightning.launch.search_space import SearchSpace
 from imdb_lightning.runs import records
@@ -47,27 +49,37 @@ class Study:
 
     Raises:
         OtherRunError: the folder has a search with other settings.
+        UserError: its journal is damaged.
     """
 
     def __init__(self, folder: Path, lock: Any, monitor: str, space: SearchSpace, settings: dict[str, object]) -> None:
         self._monitor, self._space = monitor, space
         self._dimensions: dict[str, Any] = {**space.dimensions}
         file = folder / STUDY
-        if file.exists():  # A line that a full disk has cut off would spoil the next one.
-            content = file.read_bytes()
-            write_file(file, content[: content.rfind(b"\n") + 1])
-        # Optuna's own lock would outlive a killed process by half a minute.
-        self._storage = JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
-        direction: Any = {"min": "minimize", "max": "maximize"}[MONITORS[monitor]]
-        self._study = optuna.create_study(
-            storage=self._storage, study_name="imdb_lightning", direction=direction, load_if_exists=True
-        )
+        try:
+            self._open(file, lock)
+            saved = self._study.user_attrs.get(_SETTINGS)
+        except Exception as error:  # Optuna looks at nothing that it reads, and ends in any exception.
+            remedy = f"Remove {file} to begin again: trials that have finished give back their results."
+            raise UserError(file, "the journal of a search", found_instead(error), remedy) from error
         settings = json.loads(json.dumps(settings))  # As they are read back.
-        saved = self._study.user_attrs.get(_SETTINGS)
         if saved is None:
             self._study.set_user_attr(_SETTINGS, settings)
         else:
             refuse_other_settings(folder, saved, settings, "search")
+
+    def _open(self, file: Path, lock: Any) -> None:
+        if file.exists():  # A line that a full disk has cut off would spoil the next one.
+            if not file.is_file():
+                raise OSError("no plain file")
+            content = file.read_bytes()
+            write_file(file, content[: content.rfind(b"\n") + 1])
+        # Optuna's own lock would outlive a killed process by half a minute.
+        self._storage = JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+        direction: Any = {"min": "minimize", "max": "maximize"}[MONITORS[self._monitor]]
+        self._study = optuna.create_study(
+            storage=self._storage, study_name="imdb_lightning", direction=direction, load_if_exists=True
+        )
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Those in one of the states, or all."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imdb_lightning.config.errors import UserError
 from imdb_lightning.model.network import SentimentNetwork
 
 
@@ -51,6 +52,18 @@ def outcome_of(
     if weights is None:
         return Outcome(losses, len(labels), penalty, probabilities)
     return Outcome(losses * weights, weights.sum(dtype=torch.float64), penalty, probabilities)
+
+
+def check_finite(probabilities: Tensor) -> Tensor:
+    """Gives probabilities back, `[B]`.
+
+    Raises:
+        UserError: one is NaN, as sums of weights that are finite, and huge, are not.
+    """
+    if not probabilities.isfinite().all():
+        found = "NaN, as sums of this network's weights are too large for float32"
+        raise UserError("probabilities", "finite numbers", found, "Name another run.")
+    return probabilities
 
 
 def to_probabilities(logits: Tensor) -> Tensor:

@@ -47,11 +47,12 @@ _NOTEBOOK_REVIEWS = {"source": "imdb.npz", "num_words": 10_000, "train": 15_000,
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and what is known of it; `result` is None unless it is completed."""
+    """A run's folder and what is known of it; `result` is None and `history` empty unless it is completed."""
 
     folder: Path
     status: records.Status
     result: records.RunResult | None
+    history: Sequence[records.Epoch]
 
     def __str__(self) -> str:
         # A run that was killed could not write that into its status.
@@ -93,7 +94,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """All runs in or below the folders, in the order of their names, numbers by their value.
 
     Raises:
-        UserError: a folder holds no run.
+        UserError: a folder holds no run, or a file of a run is damaged.
     """
     runs = []
     for folder in folders:
@@ -103,7 +104,9 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         for run in found:
             status = records.read_status(run)
             assert status is not None
-            runs.append(Run(run, status, records.read_result(run) if status.state == records.COMPLETED else None))
+            completed = status.state == records.COMPLETED
+            result = records.read_result(run) if completed else None
+            runs.append(Run(run, status, result, records.read_history(run) if completed else ()))
     return runs
 
 
@@ -120,7 +123,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             if config["trainer.shards"] is not None:  # The bits are the same for any number of processes.
                 config |= {"trainer.devices": 1, "trainer.num_nodes": 1}
             key = tuple((name, str(value)) for name, value in config.items() if not _is_without_effect(name))
-            place = (_data_set(run.result.data), run.result.name)
+            # In one line each: the files may be a stranger's.
+            place = (" ".join(_data_set(run.result.data).split()), " ".join(run.result.name.split()))
             members.setdefault(place, {}).setdefault(key, []).append(run)
     order = list(dict.fromkeys(data for data, _ in members))
     groups = []
@@ -153,7 +157,7 @@ def _labels(name: str, groups: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _short(value: str) -> str:
-    value = value.replace(" ", "")
+    value = "".join(value.split())
     return value if len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}..."
 
 

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import found_instead, read_text
 from imdb_lightning.runs.files import overwrite, write_text
+from imdb_lightning.runs.typed import check_types, read_json
 
 CONFIG, STATUS, RESULTS = "config.yaml", "status.json", "results.json"
 HISTORY, PREDICTIONS, LOG = "history.csv", "predictions.csv", "train.log"
@@ -31,7 +34,29 @@ TRAIN, VALIDATION = "train", "validation"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 # Characters of a reason that fit in a block of the disk, whatever they are.
 _SHORT = 500
+STATES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
+# Processes of a run, as many as a stranger's results may ask `evaluate` to count through.
+_MAX_PROCESSES = 4096
+# An epoch's row has some 100 bytes.
+_MAX_HISTORY = 1 << 26
+_RECORD = "JSON as a run writes it"
 _PREDICTED = "row,label,probability"  # Header of `predictions.csv`.
+_SCORED: dict[str, Any] = {"loss": float, "accuracy": float}
+# What is known of the mappings in `results.json`: types, and the keys that are needed.
+_WITHIN: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "test": (_SCORED, {"loss", "accuracy"}),
+    "validation": (_SCORED, {"loss", "accuracy"}),
+    "seconds": ({}, {"start", "total"}),
+    "data": (
+        {
+            "source": str, "sha256": str | None, "prepared": str | None, "num_words": int | None, "width": int,
+            "train": int, "validation": int, "test": int, "class_weights": list[float] | None,
+            "larger_class": dict[str, float],
+        },
+        set(),
+    ),
+    "refit": ({"test": dict[str, float | None], "epochs": int}, {"test", "epochs"}),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +146,13 @@ def read_status(folder: Path) -> Status | None:
         UserError: the file is damaged.
     """
     path = folder / STATUS
-    return _read_record(path, Status) if path.is_file() else None
+    if not path.exists():
+        return None
+    remedy = f"Remove {path} and give the run's command again, which writes it anew; or name another run."
+    status = _read(path, Status, remedy)
+    if status.state not in STATES:
+        raise UserError(path, "one of the states " + ", ".join(STATES), repr(status.state)[:100], remedy)
+    return status
 
 
 def read_result(folder: Path) -> RunResult:
@@ -130,7 +161,37 @@ def read_result(folder: Path) -> RunResult:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return _read_record(folder / RESULTS, RunResult)
+    path, remedy = folder / RESULTS, how_to_rewrite(folder)
+    result = _read(path, RunResult, remedy)
+    try:
+        for name, (hints, needed) in _WITHIN.items():
+            if (content := getattr(result, name)) is not None:
+                check_types(content, hints, needed, f"{name}.")
+        if result.refit is not None:
+            check_types(result.refit["test"], _SCORED, {"loss", "accuracy"}, "refit.test.")
+        if not 1 <= result.best_epoch <= result.epochs:
+            raise ValueError(f"best_epoch {result.best_epoch} of {result.epochs} epochs")
+        if not 1 <= result.world_size <= _MAX_PROCESSES:
+            raise ValueError(f"world_size {result.world_size}, which is not from 1 to {_MAX_PROCESSES}")
+        weights = result.data.get("class_weights")
+        if weights is not None and (len(weights) != 2 or min(weights) <= 0):
+            raise ValueError("data.class_weights that are not two numbers above 0")
+    except ValueError as error:
+        raise UserError(path, _RECORD, found_instead(error), remedy) from error
+    return result
+
+
+def how_to_rewrite(folder: Path) -> str:
+    """The remedy for a damaged file of a finished run: without its results, its command tests the weights once more."""
+    path = (folder.parent if folder.name == REFIT else folder) / RESULTS
+    return f"Remove {path} and give the run's command again, which writes all files anew; or name another run."
+
+
+def _read(path: Path, kind: type[_Record], remedy: str) -> _Record:
+    try:
+        return read_json(path, kind)
+    except (OSError, ValueError) as error:
+        raise UserError(path, _RECORD, found_instead(error), remedy) from error
 
 
 def write_history(folder: Path, history: Sequence[Epoch]) -> None:
@@ -141,10 +202,25 @@ def write_history(folder: Path, history: Sequence[Epoch]) -> None:
 
 
 def read_history(folder: Path) -> list[Epoch]:
-    """Reads back what `write_history` wrote."""
-    with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [Epoch(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()}) for row in rows]
+    """Reads back what `write_history` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = folder / HISTORY
+    try:
+        header, *rows = csv.reader(read_text(path, _MAX_HISTORY).splitlines())
+        if header != [field.name for field in dataclasses.fields(Epoch)]:
+            raise ValueError("another header")
+        history = [Epoch(int(epoch), *map(float, numbers)) for epoch, *numbers in rows]
+        if [epoch.epoch for epoch in history] != [*range(1, len(history) + 1)] or not history:
+            raise ValueError("epochs missing, or in another order")
+        if not all(map(math.isfinite, itertools.chain.from_iterable(map(dataclasses.astuple, history)))):
+            raise ValueError("a number that is not finite")
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # TypeError: a column more or less.
+        remedy = how_to_rewrite(folder)
+        raise UserError(path, "the history as a run writes it", found_instead(error), remedy) from error
+    return history
 
 
 def write_predictions(folder: Path, labels: NDArray[np.integer[Any]], probabilities: NDArray[np.float32]) -> None:
@@ -176,21 +252,6 @@ def read_predictions(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float3
         if not np.array_equal(rows, np.arange(len(rows))):
             raise ValueError("rows missing, or in another order")
     except (OSError, ValueError) as error:
-        found = f"other content ({' '.join(str(error).split())})"
-        raise UserError(path, "predictions as a run writes them", found, "Remove it, or run it again.") from error
+        remedy = how_to_rewrite(folder)
+        raise UserError(path, "predictions as a run writes them", found_instead(error), remedy) from error
     return labels.astype(np.uint8), probabilities.astype(np.float32)
-
-
-def _read_record(path: Path, kind: type[_Record]) -> _Record:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return kind(**content)
-        found = "other JSON"
-    except OSError as error:
-        raise UserError(path, "a readable file", error.strerror, "Name a run's folder.") from error
-    except ValueError as error:
-        found = f"no JSON ({error})"
-    except TypeError as error:  # A key is missing or unknown.
-        found = f"other JSON ({error})"
-    raise UserError(path, "JSON as a run writes it", found, "Run it again.")

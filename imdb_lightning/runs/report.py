@@ -14,9 +14,9 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from imdb_lightning.config.shown import plain, shown
 from imdb_lightning.runs.comparison import COLUMNS, Group, Run, find_runs, group_runs
 from imdb_lightning.runs.files import write_text
-from imdb_lightning.runs.records import read_history
 
 # Columns as a terminal has room for them, the most important first.
 _ORDER = (
@@ -31,7 +31,7 @@ def compare(folders: Sequence[Path], output: Path) -> bool:
     """Compares all runs in or below the folders, writes and prints the tables; False: not all of them completed.
 
     Raises:
-        UserError: a folder holds no run.
+        UserError: a folder holds no run, or a file of a run is damaged; nothing is written.
     """
     runs = find_runs(folders)
     groups = group_runs(runs)
@@ -40,7 +40,7 @@ def compare(folders: Sequence[Path], output: Path) -> bool:
     print_comparison(groups, runs)
     lines = [f"comparison   {output}/comparison.md, .csv, .png"]
     lines += [f"curves       tensorboard --logdir {folder}" for folder in folders]
-    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
+    Console().print(shown("\n".join(lines)), highlight=False, markup=False, soft_wrap=True)
     return all(run.result for run in runs)
 
 
@@ -67,12 +67,12 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
         parts += [f"{data}\n", "".join("| " + " | ".join(line) + " |\n" for line in lines)]
     unfinished = "".join(f"- `{run.folder.name}`: {run}\n" for run in runs if not run.result)
-    write_text(folder / "comparison.md", "\n".join([*parts, unfinished] if unfinished else parts))
+    write_text(folder / "comparison.md", shown("\n".join([*parts, unfinished] if unfinished else parts)))
     if groups:
         from imdb_lightning.runs import plots  # matplotlib takes a while, and the table does without.
 
         def curves(group: Group) -> plots.Curves:
-            return plots.Curves(group.label, group.loss, [read_history(run.folder) for run in group.runs])
+            return plots.Curves(group.label, group.loss, [run.history for run in group.runs])
 
         sections = {data: list(map(curves, section)) for data, section in _sections(groups).items()}
         plots.save(plots.plot_comparison(sections), folder / "comparison.png")
@@ -94,7 +94,7 @@ def print_comparison(groups: Sequence[Group], runs: Sequence[Run]) -> None:
 
 def _print_line(console: Console, text: str, style: str = "") -> None:
     # Between words: a path is there to be copied. Without markup, as reasons may hold brackets.
-    text = textwrap.fill(text, console.width, break_long_words=False, break_on_hyphens=False)
+    text = textwrap.fill(shown(text), console.width, break_long_words=False, break_on_hyphens=False)
     console.print(text, style=style, markup=False, soft_wrap=True)
 
 
@@ -117,7 +117,7 @@ def _print_table(console: Console, rows: Sequence[Sequence[str]]) -> list[str]:
         justify: JustifyMethod = "left" if name == "model" else "right"
         table.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=name != "model")
     for row in zip(*(columns[name] for name in shown), strict=True):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(plain(cell)) for cell in row))
     console.print(table)
     return [name for name in columns if name not in shown]
 

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 import imdb_lightning
 from imdb_lightning.config.data import IMDBDataConfig
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.file import load_config
 from imdb_lightning.data.imdb import load_imdb
 from imdb_lightning.data.packaged import find_file, read_reviews
-from imdb_lightning.inference.saved_run import RARE, START, load_run
+from imdb_lightning.inference.saved_run import RARE, START, load_network, load_run
 from tests import oracle
 from tests.support import Command
 
@@ -141,6 +142,28 @@ def test_weights_of_another_type_are_refused(trained: Path, tmp_path: Path) -> N
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"is \('F64', \[8\]\) instead of \('F32', \[8\]\)"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(value: float, trained: Path, tmp_path: Path) -> None:
+    for kept in ("config.yaml", "vocabulary.json"):
+        shutil.copy(trained / kept, tmp_path / kept)
+    weights = load_file(trained / "model.safetensors")
+    weights["words.weight"][7, 1] = value
+    save_file(weights, tmp_path / "model.safetensors")
+    for read in (load_run, lambda folder: load_network(folder, load_config(folder / "config.yaml"))):
+        with pytest.raises(UserError, match=r"model\.safetensors: expected the weights .* that are not finite"):
+            read(tmp_path)
+
+
+def test_huge_weights_give_no_answer_rather_than_nan(trained: Path, tmp_path: Path) -> None:
+    for kept in ("config.yaml", "vocabulary.json"):
+        shutil.copy(trained / kept, tmp_path / kept)
+    weights = load_file(trained / "model.safetensors")
+    weights["words.weight"].fill_(3e38)  # Two of them are infinity, of which the next layer takes differences.
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="probabilities: expected finite numbers, but got NaN"):
+        load_run(tmp_path).predict_proba(["good bad word3 word4"])
 
 
 def test_raw_text_gives_the_probability_of_its_row_in_the_npz(

@@ -334,3 +334,21 @@ def test_best_settings_alone_are_refitted(command: Command, tmp_path: Path) -> N
     longer = command(tmp_path, *arguments, f"{TRIALS}=4", "refit=true")
     assert longer.returncode == 0, longer.stderr
     assert len(results(tmp_path / "sweep")) == 4
+
+
+@pytest.mark.slow
+def test_damaged_journal_is_refused_and_without_it_the_search_goes_on(command: Command, tmp_path: Path) -> None:
+    assert command(tmp_path, *SEARCH, f"{TRIALS}=2").returncode == 0
+    journal, before = tmp_path / "sweep" / "study.journal", (tmp_path / "sweep" / "trials.csv").read_text()
+    content, found = journal.read_bytes(), {path: path.stat().st_mtime_ns for path in results(journal.parent).values()}
+    for damaged in (content.replace(b"{", b"[", 1), content.replace(b'"op_code"', b'"code"'), b"\0\n", b"[1]\n"):
+        journal.write_bytes(damaged)
+        answer = command(tmp_path, *SEARCH, f"{TRIALS}=2")
+        assert answer.returncode == 2
+        assert answer.stderr.splitlines()[-1].startswith(f"sweep/{journal.name}: expected the journal of a search")
+        assert journal.read_bytes() == damaged
+    journal.unlink()
+    answer = command(tmp_path, *SEARCH, f"{TRIALS}=2")
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "sweep" / "trials.csv").read_text() == before
+    assert {path: path.stat().st_mtime_ns for path in found} == found
