@@ -13,11 +13,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from torch import Tensor
 
-from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import MONITORS, CallbacksConfig
 from imdb_lightning.model.module import SentimentClassifier
 from imdb_lightning.model.shards import seed_draws
-from imdb_lightning.runs.records import Epoch, write_history
+from imdb_lightning.runs.records import CHECKPOINT, Epoch, write_history
+from imdb_lightning.training.checkpoint import diverged_error
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,7 @@ class History(pl.Callback):
         epoch = Epoch(trainer.current_epoch + 1, loss, accuracy, val_loss, val_accuracy, seconds)
         for name, value in (("loss", loss), ("val_loss", val_loss)):
             if not math.isfinite(value):
-                remedy = "The training diverged: lower model.learning_rate or set trainer.flags.gradient_clip_val."
-                raise UserError(name, "a finite number", f"{value} in epoch {epoch.epoch}", remedy)
+                raise diverged_error(name, value, trainer, "its last step", self.folder / CHECKPOINT)
         self.epochs.append(epoch)
         if trainer.is_global_zero:
             write_history(self.folder, self.epochs)

@@ -32,6 +32,7 @@ from imdb_lightning.runs.records import (
     TRAIN,
     VALIDATION,
     RunResult,
+    write_history,
     write_json,
     write_predictions,
 )
@@ -40,6 +41,7 @@ from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.runs.summary import result_text
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds, StopBehind
 from imdb_lightning.training.checkpoint import LastCheckpoint
+from imdb_lightning.training.checkpoint_file import restoring
 from imdb_lightning.training.result import best_epoch_of, build_result, hparams_of, tested_epoch_of
 from imdb_lightning.training.tensorboard import TensorBoardCurves, write_test
 from imdb_lightning.training.trainer import build_targets, build_trainer
@@ -133,7 +135,8 @@ def _train_and_test(
     trainer = build_trainer(config.trainer, folder, all_callbacks, _loggers(config, folder, module), gpu)
     checkpoint = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
     # The folder may be from elsewhere: weights_only, so that no code runs from the checkpoint.
-    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    with restoring(checkpoint):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     ends["fit"] = time.perf_counter()
 
     (metrics,) = trainer.test(module, datamodule=datamodule, verbose=False)
@@ -149,6 +152,7 @@ def _train_and_test(
     best_epoch = best_epoch_of(history.epochs, config)
     # Every rank has all numbers by now, so the others need not wait for the files.
     if trainer.is_global_zero:
+        write_history(folder, history.epochs)  # Once more: somebody may have removed it since the last epoch.
         write_model(folder, module.network, datamodule.splits.word_index, datamodule.splits.ngrams)
         write_predictions(folder, labels.numpy(), probabilities.numpy())
         classes = datamodule.splits.labels

@@ -21,7 +21,7 @@ from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import TrainerConfig
 from imdb_lightning.runs.log import JOB
 from imdb_lightning.training.callbacks import EpochBar
-from imdb_lightning.training.checkpoint import AtomicCheckpointIO
+from imdb_lightning.training.checkpoint_file import AtomicCheckpointIO
 
 _IGNORED_WARNINGS = (
     # Lightning's own code calls what torch 2.13 deprecates, at every start; nothing that a user could mend.

@@ -65,12 +65,19 @@ def test_interrupted_run_goes_on_to_the_same_bits(
 
 
 def test_leftovers_of_a_killed_write_are_removed(compose, tmp_path: Path) -> None:
-    for name in (".results.json.4711", "checkpoints/.last.ckpt.4711", ".notes", ".lock"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in (
+        ".results.json.4711",
+        "checkpoints/.last.ckpt.4711",
+        ".notes",
+        ".lock",
+        "refit/checkpoints/.last.ckpt.1",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     experiment.run(compose(*SMALL, "trainer.max_epochs=1"), tmp_path)
     assert {path.name for path in tmp_path.glob(".*")} == {".notes", ".lock"}
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert not list((tmp_path / "refit" / "checkpoints").iterdir())
 
 
 def test_finished_run_gives_back_its_results_untouched(compose, tmp_path: Path) -> None:
