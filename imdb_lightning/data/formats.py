@@ -1,20 +1,24 @@
 """How files of reviews are to be read: encoding and columns, and what to say where they do not fit."""
 
 import codecs
-import gzip
 import io
 import textwrap
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
 from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError, typed
+from imdb_lightning.data.bounds import Unpacked, check_file
 
 UNDECODABLE = "bytes not in "  # Begins the problem of a text with bytes that do not fit its encoding.
-# Characters of a column's name in messages: where a header is missing, it is a review.
-_SHOWN = 40
+# Characters of a column's name in messages: where a header is missing, it is a review; and names that are shown.
+_SHOWN, _SHOWN_NAMES = 40, 20
+# Columns whose values are looked at to guess which are meant, and characters of these.
+GUESSED, _GUESSED_CHARACTERS = 100, 1000
 DELIMITERS = ",;\t|"  # Between columns, where none is named.
 # Rows that show what the columns hold.
 SAMPLE = 100
@@ -69,9 +73,28 @@ def undecoded(text: str, form: Format) -> str:
     return ""
 
 
-def open_text(path: Path, form: Format, newline: str) -> TextIO:
-    """Opens a file, compressed or not, in its encoding; `newline` as for `open`."""
-    file = cast("io.BufferedReader", (gzip.open if path.suffix == ".gz" else open)(path, "rb"))
+@contextmanager
+def open_text(path: Path, form: Format, newline: str) -> Iterator[TextIO]:
+    """Opens a file, compressed or not, in its encoding; `newline` as for `open`.
+
+    Raises:
+        UserError: it is no file, or damaged, also where that shows only as it is read.
+    """
+    check_file(path)
+    try:
+        with cast("io.BufferedReader", (Unpacked if path.suffix == ".gz" else open)(path, "rb")) as file:
+            yield _decoded(file, form, newline)
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """What to say of a file that cannot be read to its end."""
+    found = " ".join(str(error).split()) or type(error).__name__
+    return UserError(path, "a whole file", f"a damaged one ({found[:200]})", "Fetch or write it again.")
+
+
+def _decoded(file: io.BufferedReader, form: Format, newline: str) -> TextIO:
     encoding = form.encoding
     if encoding is None:
         start = file.peek(2)[:2]
@@ -82,7 +105,6 @@ def open_text(path: Path, form: Format, newline: str) -> TextIO:
         # Bytes that do not fit become surrogates and so stay in their row, where `read_rows` finds them.
         return io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=newline)
     except (LookupError, ValueError) as error:  # ValueError: a NUL in the name.
-        file.close()
         remedy = f"Try {typed(form.key('encoding'), 'latin-1')}."
         raise UserError(
             form.key("encoding"), "an encoding of text that Python knows", repr(encoding), remedy
@@ -98,9 +120,13 @@ def check_columns(path: Path, form: Format, names: Sequence[str], rows: Iterator
     for name in names:
         if found := undecoded(name, form):
             raise wrong_encoding(f"{path}, first row", found, form)
-    values = dict(zip(names, zip(*islice(rows, SAMPLE), strict=True), strict=False))
+    sample = [list(map(_shortened, row[:GUESSED])) for row in islice(rows, SAMPLE)]
+    values = dict(zip(names, zip(*sample, strict=True), strict=False))
     guesses = _guess_columns(form, values)
-    shown = ", ".join(textwrap.shorten(name, _SHOWN, placeholder="...") or "''" for name in names) or "none"
+    first = (textwrap.shorten(name[: 10 * _SHOWN], _SHOWN, placeholder="...") or "''" for name in names[:_SHOWN_NAMES])
+    shown = ", ".join(first) or "none"
+    if len(names) > _SHOWN_NAMES:
+        shown += f", and {len(names) - _SHOWN_NAMES:,} more"
     named = [typed(key, guesses[key]) for key, _ in missing if key in guesses]
     remedy = f"Try {' '.join(named)}." if named else f"Say which it is with {missing[0][0]}."
     if len(names) == 1 and form.label_column is not None:
@@ -113,17 +139,21 @@ def check_columns(path: Path, form: Format, names: Sequence[str], rows: Iterator
     raise UserError(missing[0][0], f"one of the columns of {path}: {shown}", repr(missing[0][1]), remedy)
 
 
-def _guess_columns(form: Format, values: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+def _shortened(value: object) -> str:
+    # Lists and objects of JSON, which may be deep, are neither texts nor labels.
+    return str(value)[:_GUESSED_CHARACTERS] if isinstance(value, str | int | float) else ""
+
+
+def _guess_columns(form: Format, values: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The columns of text and label, by the keys of their settings, as named or as they look by some of their values.
 
     A text has the longest values; a label the fewest different ones, but more than one.
     """
-    texts = {name: ["" if value is None else str(value) for value in column] for name, column in values.items()}
-    labels = [name for name in texts if name == form.label_column]
-    longest = sorted((name for name in texts if name not in labels), key=lambda name: -sum(map(len, texts[name])))
-    chosen = [name for name in texts if name == form.text_column] or longest[:1]
+    labels = [name for name in values if name == form.label_column]
+    longest = sorted((name for name in values if name not in labels), key=lambda name: -sum(map(len, values[name])))
+    chosen = [name for name in values if name == form.text_column] or longest[:1]
     if not labels and form.label_column is not None:
-        others = [name for name in texts if name not in chosen and len({*texts[name]}) > 1]
-        labels = sorted(others, key=lambda name: len({*texts[name]}))[:1]
+        others = [name for name in values if name not in chosen and len({*values[name]}) > 1]
+        labels = sorted(others, key=lambda name: len({*values[name]}))[:1]
     pairs = ((form.key("text_column"), chosen), (form.key("label_column"), labels))
     return {key: names[0] for key, names in pairs if names}

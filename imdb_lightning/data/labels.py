@@ -44,17 +44,51 @@ def check_start(paths: tuple[Path, ...], form: Format, labels: tuple[str, ...], 
     for path in paths:
         for row in itertools.islice(read_rows(path, form), _CHECKED // len(paths) + 1):
             if all_rows and row.problem.startswith(UNDECODABLE):
-                raise wrong_encoding(f"{path}, row {row.number}", row.problem, form)
+                raise wrong_encoding(row.place, row.problem, form)
             if not row.problem and (row.label or "").strip():
                 found.add(plain_label(row.label or ""))
     if (all_rows and not found <= known) if labels else len(found) > 2:
         raise other_labels(paths, form, labels or None)
 
 
+class BadRows:
+    """Rows that cannot be used, of which a file may hold any number: a count, and those that messages show, textless.
+
+    Attributes:
+        count: of all.
+        first: the first ones.
+        undecodable: the first one with bytes that do not fit its encoding.
+        other_labels: whether some have no problem but a label that is none of the two.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.other_labels = 0, False
+        self.first: list[Row] = []
+        self.undecodable: Row | None = None
+
+    def add(self, row: Row) -> None:
+        """Counts a row, and keeps it if it is one of the first."""
+        self.count += 1
+        self.other_labels |= not row.problem
+        row = row._replace(text="", label=(row.label or "")[:_SHOWN_CHARACTERS])
+        if len(self.first) < _SHOWN:
+            self.first.append(row)
+        if self.undecodable is None and row.problem.startswith(UNDECODABLE):
+            self.undecodable = row
+
+    def __str__(self) -> str:
+        """In one line: how many, and where the first ones are."""
+        if not self.count:
+            return "none"
+        shown = "; ".join(f"{row.place}: {row.problem or f'label {row.label!r}'}" for row in self.first)
+        more = f"; and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
+        return f"{self.count:,} bad rows ({shown}{more})"
+
+
 def labelled_rows(
-    paths: Iterable[Path], form: Format, labels: Sequence[str], bad: list[Row]
+    paths: Iterable[Path], form: Format, labels: Sequence[str], bad: BadRows
 ) -> Iterator[tuple[str, int]]:
-    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`, without their text.
+    """Texts and labels, 0 or 1, of all rows that can be used; the others are added to `bad`.
 
     `labels` names the negative and the positive class; in files, 0 and 1 always stand for them, too. A bad row without
     a problem has another label.
@@ -65,28 +99,20 @@ def labelled_rows(
             label = known.get(plain_label(row.label or ""))
             if row.problem or label is None:
                 problem = row.problem or ("" if (row.label or "").strip() else "no label")
-                bad.append(row._replace(text="", label=(row.label or "")[:_SHOWN_CHARACTERS], problem=problem))
+                bad.add(row._replace(problem=problem))
             else:
                 yield row.text, label
 
 
-def describe(bad: Sequence[Row]) -> str:
-    """Bad rows in one line: how many, and where the first ones are."""
-    shown = "; ".join(f"{row.file}, row {row.number}: {row.problem or f'label {row.label!r}'}" for row in bad[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-    return f"{len(bad):,} bad rows ({shown}{more})"
-
-
-def bad_rows(bad: Sequence[Row], paths: Iterable[Path], form: Format, labels: Sequence[str] | None) -> UserError:
+def bad_rows(bad: BadRows, paths: Iterable[Path], form: Format, labels: Sequence[str] | None) -> UserError:
     """What to say of bad rows in files, the most likely mistake first: encoding, labels, single rows."""
-    for row in bad:
-        if row.problem.startswith(UNDECODABLE):
-            return wrong_encoding(f"{row.file}, row {row.number}", row.problem, form)
-    if not all(row.problem for row in bad):
+    if bad.undecodable is not None:
+        return wrong_encoding(bad.undecodable.place, bad.undecodable.problem, form)
+    if bad.other_labels:
         return other_labels(paths, form, labels)
     skip = "" if form.options else f", or go on without them: {typed(form.key('on_bad_row'), 'skip')}"
     return UserError(
-        "--data" if form.options else "data.train", "rows with a text and a label", describe(bad), f"Mend them{skip}."
+        "--data" if form.options else "data.train", "rows with a text and a label", str(bad), f"Mend them{skip}."
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from imdb_lightning.data.bounds import BATCH_CHARACTERS
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,6 +19,25 @@ _AHEAD = 2
 def count_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batches(items: Iterable[Item], most: int, characters: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Lists of items to be worked on at once: at most so many, and fewer where they are long.
+
+    Example:
+        >>> list(batches("abc", 2, len))
+        [['a', 'b'], ['c']]
+    """
+    batch: list[Item] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += characters(item)
+        if len(batch) == most or held >= BATCH_CHARACTERS:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.bags import save_array
+from imdb_lightning.data.bounds import check_file
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.formats import Format
-from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows, other_labels
+from imdb_lightning.data.labels import BadRows, bad_rows, check_start, find_labels, labelled_rows, other_labels
 from imdb_lightning.data.prepare import Chunk, write_splits
-from imdb_lightning.data.readers import Row, find_files
+from imdb_lightning.data.readers import find_files
 from imdb_lightning.data.splits import Splits, stratified_split
 from imdb_lightning.data.tokens import DIGEST, REVIEW, Reviews, digest, tokenized
 from imdb_lightning.data.vocabulary import START_ID, load_word_index, rank_words, word_ids
@@ -62,6 +63,8 @@ def check_text(config: TextDataConfig) -> None:
     named = find_named(config)
     for key in ("train", "validation", "test"):
         check_start(tuple(named[key]), Format.of(config), tuple(config.labels or ()), config.on_bad_row == "error")
+    for path in named["vocabulary"]:
+        check_file(path)
 
 
 def load_text(cache: Path, config: TextDataConfig) -> Splits:
@@ -105,7 +108,7 @@ def test_texts(folder: Path, rows: list[int]) -> list[str | None]:
     form = Format(**{name: about[name] for name in Format._fields if name in about})
     with suppress(UserError, OSError):
         paths = [Path(path) for path in about["test_files"]]
-        for text, label in labelled_rows(paths, form, about["labels"], bad=[]):
+        for text, label in labelled_rows(paths, form, about["labels"], BadRows()):
             key = digest(text, label)
             if key in digests:
                 found[key] = text
@@ -186,8 +189,8 @@ def _read(
 ) -> dict[str, Reviews]:
     """Reads the named splits; their words go to the file, as `numbers` in the order in which they were first seen."""
     read: dict[str, Reviews] = {}
-    bad: list[Row] = []
-    form = Format.of(config)
+    unknown = False  # Whether training files hold labels besides the two.
+    bad, form = BadRows(), Format.of(config)
     for key in (key for key in ("train", "validation", "test") if named[key]):
         parts = [np.zeros(0, REVIEW)]
         for chunk in tokenized(labelled_rows(named[key], form, labels, bad), config.tokens):
@@ -198,14 +201,15 @@ def _read(
             parts.append(chunk.reviews)
         words.flush()  # It is read past the buffer.
         read[key] = np.concatenate(parts)
+        unknown = unknown or (key == "train" and bad.other_labels)
     # Once all files are read, so that one message names the bad rows of all.
-    if bad and config.on_bad_row == "error":
+    if bad.count and config.on_bad_row == "error":
         raise bad_rows(bad, [path for key in read for path in named[key]], form, config.labels)
     # Which labels are the classes is not to be guessed.
-    if config.labels is None and any(not row.problem and row.file in named["train"] for row in bad):
+    if config.labels is None and unknown:
         raise other_labels(named["train"], form, None)
-    if bad:
-        log.warning("Skipped %s", describe(bad))
+    if bad.count:
+        log.warning("Skipped %s", bad)
     for key, reviews in read.items():
         if not len(reviews):
             accepted, files = "files with at least one labelled review", ", ".join(map(str, named[key]))

@@ -1,7 +1,6 @@
 """Many reviews into words, by several threads, with bounded memory and a progress bar."""
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from imdb_lightning.data.parallel import map_in_order
+from imdb_lightning.data.parallel import batches, map_in_order
 
 # 16 bytes of BLAKE2b of a review and its label: among a billion reviews, two agree by chance once in 10^20 times.
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
@@ -42,7 +41,8 @@ def tokenized(reviews: Iterable[Labelled], tokens: str) -> Iterator[Chunk]:
     # Into a file, a bar that is taken away again would leave an empty line.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Reading reviews", total=None)
-        for chunk in map_in_order(partial(tokenize_chunk, tokens=tokens), _chunks(iter(reviews))):
+        chunks = batches(reviews, _CHUNK, lambda review: len(review[0]))
+        for chunk in map_in_order(partial(tokenize_chunk, tokens=tokens), chunks):
             progress.advance(task, len(chunk.reviews))
             yield chunk
 
@@ -63,8 +63,3 @@ def tokenize_chunk(labelled: list[Labelled], tokens: str) -> Chunk:
 def digest(text: str, label: int) -> bytes:
     """16 bytes that stand for a review and its label; see `DIGEST`."""
     return hashlib.blake2b(f"{label}{text}".encode(), digest_size=16).digest()
-
-
-def _chunks(reviews: Iterator[Labelled]) -> Iterator[list[Labelled]]:
-    while chunk := list(itertools.islice(reviews, _CHUNK)):
-        yield chunk

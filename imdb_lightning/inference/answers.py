@@ -17,8 +17,10 @@ from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.shown import plain
+from imdb_lightning.data.bounds import MAX_REVIEW, own_path
 from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
-from imdb_lightning.data.parallel import map_in_order
+from imdb_lightning.data.lines import too_long
+from imdb_lightning.data.parallel import batches, map_in_order
 from imdb_lightning.data.readers import read_rows
 from imdb_lightning.inference.ensemble import Ensemble, no_reasons
 from imdb_lightning.inference.saved_run import SCORING_BATCH, SavedRun, load_run
@@ -83,7 +85,7 @@ def answer(
     else:
         form = Format.of(run.config.data, options=True, **reading)
         # Several threads read ahead, for which a stream that is answered line by line must not wait.
-        scored = map_in_order(score, _rows(Path(file).expanduser(), form._replace(label_column=None)))
+        scored = map_in_order(score, _rows(own_path(file), form._replace(label_column=None)))
     if output is None:
         _write(run, scored, style, sys.stdout, plain if sys.stdout.isatty() else str)
         return
@@ -92,13 +94,17 @@ def answer(
 
 
 def _rows(path: Path, form: Format) -> Iterator[list[Review]]:
-    rows, warned = read_rows(path, form), False
-    while batch := list(itertools.islice(rows, SCORING_BATCH)):
+    # A review that is given for a file is a name that nothing has, or too long for one: then `Path.exists` would raise.
+    if not os.path.exists(path):  # noqa: PTH110
+        remedy = "Mend the path; a review itself comes after --text."
+        raise UserError(path, "an existing file or folder", "none", remedy)
+    warned = False
+    for batch in batches(read_rows(path, form), SCORING_BATCH, lambda row: len(row.text)):
         for row in batch:
             if not row.answerable:
-                raise UserError(f"{path}, row {row.number}", "a review", row.problem, "Mend or remove the row.")
+                raise UserError(row.place, "a review", row.problem, "Mend or remove the row.")
             if row.problem.startswith(UNDECODABLE) and not warned:
-                wrong, warned = wrong_encoding(f"{path}, row {row.number}", row.problem, form), True
+                wrong, warned = wrong_encoding(row.place, row.problem, form), True
                 print(f"warning: {wrong} Until then \ufffd stands in their place.", file=sys.stderr)
         yield [(row.number, _repaired(row.text)) for row in batch]
 
@@ -113,6 +119,8 @@ def _lines_as_they_come(file: int) -> Iterator[list[Review]]:
     rows, buffer = itertools.count(1), bytearray()
     while data := os.read(file, _READ_BYTES):
         buffer += data
+        if len(buffer) > MAX_REVIEW + len(data):
+            raise too_long(f"standard input, row {next(rows)}")
         # A long line grows in place: split anew at each read, it would cost the square of its length.
         if b"\n" in data:
             *lines, buffer = buffer.split(b"\n")

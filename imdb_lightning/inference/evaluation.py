@@ -22,8 +22,8 @@ from imdb_lightning.config.shown import plain
 from imdb_lightning.data.bags import Bags
 from imdb_lightning.data.cache import own_cache
 from imdb_lightning.data.formats import Format
-from imdb_lightning.data.labels import bad_rows, labelled_rows
-from imdb_lightning.data.readers import Row, find_files
+from imdb_lightning.data.labels import BadRows, bad_rows, labelled_rows
+from imdb_lightning.data.readers import find_files
 from imdb_lightning.data.sampling import find_class_weights
 from imdb_lightning.data.sources import find_splits
 from imdb_lightning.data.splits import Splits
@@ -120,9 +120,9 @@ def evaluate(
 
 
 def _read(files: list[Path], form: Format, labels: Sequence[str]) -> list[tuple[str, int]]:
-    bad: list[Row] = []
+    bad = BadRows()
     rows = list(labelled_rows(files, form, labels, bad))
-    if bad or not rows:
+    if bad.count or not rows:
         raise bad_rows(bad, files, form, labels)
     return rows
 

@@ -8,7 +8,7 @@ import pytest
 
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data.formats import Format
-from imdb_lightning.data.labels import bad_rows, check_start, describe, find_labels, labelled_rows
+from imdb_lightning.data.labels import BadRows, bad_rows, check_start, find_labels, labelled_rows
 from tests.data.test_readers import write
 
 
@@ -38,10 +38,10 @@ def test_two_values_are_the_classes(labels: list[str], classes: list[str], tmp_p
 
 
 def test_case_and_blanks_do_not_tell_labels_apart(tmp_path: Path) -> None:
-    path, bad = labels_file(tmp_path, "ham", " Ham", "SPAM ", "1", "0.0", "eggs", ""), []
+    path, bad = labels_file(tmp_path, "ham", " Ham", "SPAM ", "1", "0.0", "eggs", ""), BadRows()
     rows = labelled_rows([path], Format(), ["HAM", "spam"], bad)
     assert [label for _, label in rows] == [0, 0, 1, 1, 0]
-    assert [(row.number, row.label, row.problem) for row in bad] == [(6, "eggs", ""), (7, "", "no label")]
+    assert [(row.number, row.label, row.problem) for row in bad.first] == [(6, "eggs", ""), (7, "", "no label")]
 
 
 def test_values_of_more_than_two_classes_are_told_with_their_counts(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_names_that_hydra_would_take_apart_are_quoted(tmp_path: Path) -> None:
 def test_encoding_comes_before_what_follows_from_it(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes("text,label\nfine,good\n£5,\nfilm,other\n".encode("latin-1"))
-    bad: list = []
+    bad = BadRows()
     assert list(labelled_rows([path], Format(), ["bad", "good"], bad)) == [("fine", 1)]
     message = f"data.encoding: expected the encoding of {path}, row 2, but got bytes not in UTF-8: 0xa3. "
     assert str(bad_rows(bad, [path], Format(), ["bad", "good"])).startswith(message)
@@ -75,12 +75,12 @@ def test_encoding_comes_before_what_follows_from_it(tmp_path: Path) -> None:
 
 
 def test_labels_are_numbers_or_names(tmp_path: Path) -> None:
-    path, bad = write(tmp_path, "r.csv"), []
+    path, bad = write(tmp_path, "r.csv"), BadRows()
     found = list(labelled_rows([path], Format(), ["negative", "positive"], bad))
-    assert ([label for _, label in found], bad) == ([1, 0, 1, 0], [])
+    assert ([label for _, label in found], bad.count) == ([1, 0, 1, 0], 0)
     found = list(labelled_rows([path], Format(), ["bad", "good"], bad))
     assert [label for _, label in found] == [1, 0]
-    assert [(row.number, row.problem) for row in bad] == [(1, ""), (2, "")]
+    assert [(row.number, row.problem) for row in bad.first] == [(1, ""), (2, "")]
 
 
 def test_bad_rows_are_named(tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     delimited.write_bytes(b"text,label\nfine,1\n,0\nthree,fields,here\n\xff\xfe,1\nunknown,maybe\n")
     lines = tmp_path / "r.jsonl"
     lines.write_bytes(b'{"text": "fine", "label": 1}\nnonsense\n\n{"label": 1}\n{"text": "\xff", "label": 0}\n')
-    bad: list = []
+    bad = BadRows()
     good = list(labelled_rows([delimited, lines], Format(), ["negative", "positive"], bad))
     assert good == [("fine", 1), ("fine", 1)]
-    assert [(row.file.name, row.number, row.problem) for row in bad] == [
+    assert [(Path(row.place.rpartition(",")[0]).name, row.number, row.problem) for row in bad.first] == [
         ("r.csv", 2, "no text"), ("r.csv", 3, "3 fields instead of 2"), ("r.csv", 4, "bytes not in UTF-8: 0xff"),
         ("r.csv", 5, ""), ("r.jsonl", 2, "no JSON"), ("r.jsonl", 3, "no text under 'text'"),
         ("r.jsonl", 4, "bytes not in UTF-8: 0xff"),
     ]  # fmt: skip
-    assert describe(bad).startswith(f"7 bad rows ({delimited}, row 2: no text; ")
-    assert f"{delimited}, row 5: label 'maybe'; " in describe(bad)
+    assert str(bad).startswith(f"7 bad rows ({delimited}, row 2: no text; ")
+    assert f"{delimited}, row 5: label 'maybe'; " in str(bad)

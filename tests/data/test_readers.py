@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,10 +70,36 @@ def test_folder_of_files(tmp_path: Path) -> None:
     ]
 
 
-def test_column_without_text_gives_rows_without_text(tmp_path: Path) -> None:
-    parquet.write_table(pa.table({"text": [1, 2], "label": [0, 1]}), tmp_path / "r.parquet")
-    rows = read_rows(tmp_path / "r.parquet", Format())
-    assert [(row.text, row.label, row.problem) for row in rows] == [("", "0", "no text"), ("", "1", "no text")]
+@pytest.mark.parametrize(
+    ("column", "values", "found"),
+    [
+        ("text", [1, 2], "int64"), ("text", [b"a", b"b"], "binary"), ("text", [["a"], []], "list"),
+        ("text", [{"a": 1}, None], "struct"), ("label", [[0], [1]], "list"), ("label", [b"0", b"1"], "binary"),
+        ("label", [datetime(2020, 1, 1)] * 2, "timestamp"),
+    ],
+)  # fmt: skip
+def test_column_of_another_type_is_refused(column: str, values: list, found: str, tmp_path: Path) -> None:
+    columns = {"text": ["fine", "dull"], "label": [1, 0]} | {column: values}
+    parquet.write_table(pa.table(columns), tmp_path / "r.parquet")
+    with pytest.raises(
+        UserError, match=rf"data\.{column}_column: expected a column of .*'{column}', which holds {found}"
+    ):
+        list(read_rows(tmp_path / "r.parquet", Format()))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array([1])], names=["text", "text", "label"])
+    parquet.write_table(table, tmp_path / "r.parquet")
+    with pytest.raises(UserError, match=r"data\.text_column: .* but got 2 of the name 'text'"):
+        list(read_rows(tmp_path / "r.parquet", Format()))
+
+
+def test_labels_of_any_simple_type_are_read(tmp_path: Path) -> None:
+    texts = pa.array(["a", None, "c"]).dictionary_encode()
+    for labels in (pa.array([1, 0, 1], pa.uint8()), [True, False, True], [1.0, 0.0, 1.0], ["1", "0", "1"]):
+        parquet.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "r.parquet")
+        rows = [(row.text, row.label, row.problem) for row in read_rows(tmp_path / "r.parquet", Format())]
+        assert rows == [("a", "1", ""), ("", "0", "no text"), ("c", "1", "")]
 
 
 def test_json_too_deep_to_be_read_is_a_bad_row(tmp_path: Path) -> None:
@@ -97,7 +124,7 @@ def test_limit_of_fields_is_raised_only_where_rows_are_read(tmp_path: Path) -> N
     [
         ("r.xls", b"", r"expected a file that ends in \.csv"),
         ("r.csv", b"review,label\n", r"data\.text_column: expected one of the columns of .*: review, label"),
-        ("r.parquet", b"PAR1 no", r"expected a Parquet file"),
+        ("r.parquet", b"PAR1 no", r"r\.parquet: expected a whole file, but got a damaged one"),
         ("r.txt", b"a line\n", r"expected a format with labels"),
     ],
 )

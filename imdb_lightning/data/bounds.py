@@ -1,0 +1,100 @@
+"""What a data file may be and hold: the limits, each with its reason, and what is refused before it is read.
+
+They bound what is held in memory at once, never the length of a file that is read row by row: files of reviews may have
+any number of gigabytes.
+"""
+
+import gzip
+import os
+import stat
+from pathlib import Path
+
+from imdb_lightning.config.errors import UserError
+
+# Characters of a review, of a line, and of a row of CSV with all its fields: five times War and Peace.
+MAX_REVIEW = 1 << 24
+# Characters of a label that tell it from others: the named column may hold reviews, but no class has such a name.
+MAX_LABEL = 1000
+# Characters from which on reviews that wait to be worked on at once are no more added to: some 13,000 of IMDB's.
+BATCH_CHARACTERS = 1 << 24
+# Bytes that compressed text may grow to, for each of its own, unless they are few: text grows threefold, a table of
+# numbers tenfold, and only what says nothing a thousandfold.
+MAX_GROWTH, FREE_BYTES = 100, 64 << 20
+# Bytes of imdb.npz, of each array in it, and rows of these: 7, 4 and 40 times those of the published one. A pickled
+# number of two bytes takes 40 in memory.
+MAX_NPZ, MAX_ARRAY, MAX_ROWS = 128 << 20, 64 << 20, 1 << 20
+# Bytes of a word index: some 14 million words. That of imdb.npz has 1.6 MB.
+MAX_INDEX = 256 << 20
+# Bytes of a list of what a prepared folder holds: of a terabyte it has 12 MB.
+MAX_MANIFEST = 64 << 20
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def own_path(name: str | Path) -> Path:
+    """A path as a user types it, with `~` for a home; that of nobody stays as it is, and will not be found."""
+    # By the module, since `Path.expanduser` raises where there is no such user.
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def why_unreadable(path: Path) -> str:
+    """Why a path is no regular file that may be read, else "": a pipe would be waited for, a device read for ever."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        path.open("rb").close()
+    except OSError as error:  # None, a loop of links, a name that is too long, one that may not be read.
+        return error.strerror or str(error)
+    except ValueError:
+        return "a name with a NUL"
+    return ""
+
+
+def check_file(path: Path) -> None:
+    """Refuses what is no regular file that may be read.
+
+    Raises:
+        UserError: it is none.
+    """
+    if reason := why_unreadable(path):
+        raise UserError(path, "an existing file that can be read", reason, "Mend the path, or its permissions.")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """A whole file of at most so many bytes.
+
+    Raises:
+        UserError: it is none, or larger.
+    """
+    check_file(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UserError(path, f"at most {most:,} bytes", f"{size:,}", "Name another file.")
+        return file.read(size)
+
+
+class Unpacked(gzip.GzipFile):
+    """A compressed file that is not read on where it grows more than text does."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self._most = max(FREE_BYTES, MAX_GROWTH * path.stat().st_size)
+
+    def read1(self, size: int = -1) -> bytes:
+        """Some bytes, as a text file asks for them.
+
+        Raises:
+            gzip.BadGzipFile: there are too many of them for so small a file.
+        """
+        content = super().read1(size)
+        if self.tell() > self._most:
+            raise gzip.BadGzipFile(f"it grows to more than {self._most:,} bytes")
+        return content

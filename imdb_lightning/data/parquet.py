@@ -1,0 +1,100 @@
+"""Reviews out of Parquet: some at a time, however large its row groups and values are, and only of fitting types."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from imdb_lightning.config.errors import UserError
+from imdb_lightning.data.bounds import BATCH_CHARACTERS, FREE_BYTES, MAX_GROWTH
+from imdb_lightning.data.formats import GUESSED, SAMPLE, Format, check_columns, damaged
+
+# Rows that are read at once, unless they are long.
+_ROWS = 1024
+# Bytes of a compressed column that are read at once; by default all of a row group's would be.
+_BUFFER = 1 << 20
+_TEXTS = ("string", "large_string", "string_view", "null")
+_NUMBERS = (
+    "bool",
+    "halffloat",
+    "float",
+    "double",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+
+
+def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
+    """Values of the requested columns, row by row, and "", as there is no problem with them.
+
+    Raises:
+        UserError: the file is damaged, or its columns are others or hold something else.
+    """
+    from pyarrow import ArrowException, parquet  # Takes a fifth of a second.
+
+    reading = {"pre_buffer": False, "buffer_size": _BUFFER}
+    try:
+        with parquet.ParquetFile(path, **reading) as file:
+            metadata, names = file.metadata, file.schema_arrow.names
+            check_columns(path, form, names, _sample(path, file, names[:GUESSED]))
+            _check_types(path, form, file.schema_arrow)
+            size = _rows_at_once(path, metadata, form.columns)
+        # As a dictionary, so that a long text that is there many times is held once.
+        with parquet.ParquetFile(path, metadata=metadata, read_dictionary=[form.text_column], **reading) as file:
+            for batch in file.iter_batches(size, columns=form.columns):
+                # Arrow does not look at UTF-8 and places in dictionaries as it reads.
+                batch.validate(full=True)
+                for values in zip(*(_values(batch.column(name)) for name in form.columns), strict=True):
+                    yield list(values), ""
+    # Besides its own, Arrow raises those of Python for files, texts, indices and keys.
+    except (ArrowException, OSError, UnicodeError, LookupError, OverflowError) as error:
+        raise damaged(path, error) from error
+
+
+def _sample(path: Path, file: Any, names: list[str]) -> Iterator[list[Any]]:
+    size = min(SAMPLE, _rows_at_once(path, file.metadata, names))
+    for batch in islice(file.iter_batches(size, columns=names), 1):
+        yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def _check_types(path: Path, form: Format, schema: Any) -> None:
+    """Refuses columns of bytes, lists, dates and the like, and two of one name."""
+    from pyarrow import types
+
+    for name, accepted in zip(form.columns, (_TEXTS, _TEXTS + _NUMBERS), strict=False):
+        fields = [schema.field(place) for place in schema.get_all_field_indices(name)]
+        kinds = [str(field.type.value_type if types.is_dictionary(field.type) else field.type) for field in fields]
+        if len(kinds) > 1 or kinds[0] not in accepted:
+            key = form.key("text_column" if name == form.text_column else "label_column")
+            wanted = "a column of text" + (" or numbers" if accepted != _TEXTS else "")
+            found = (
+                f"{name!r}, which holds {kinds[0][:100]}" if len(kinds) == 1 else f"{len(kinds)} of the name {name!r}"
+            )
+            raise UserError(key, f"{wanted} in {path}", found, "Name another, or write the file again.")
+
+
+def _rows_at_once(path: Path, metadata: Any, columns: Iterable[str]) -> int:
+    """How many rows hold a bounded number of bytes, by what the file says of its row groups.
+
+    Raises:
+        UserError: bytes grow to more than those of text do.
+    """
+    widest, prefixes = 1, tuple(f"{name}." for name in columns)
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        held = 0
+        for chunk in map(group.column, range(group.num_columns)):
+            if f"{chunk.path_in_schema}.".startswith(prefixes):
+                size, compressed = chunk.total_uncompressed_size, chunk.total_compressed_size
+                if size > FREE_BYTES and size > MAX_GROWTH * compressed:
+                    raise damaged(path, ValueError(f"{compressed:,} bytes grow to {size:,}"))
+                held += size
+        widest = max(widest, held // max(1, group.num_rows))
+    return max(1, min(_ROWS, BATCH_CHARACTERS // widest))
+
+
+def _values(column: Any) -> Iterable[Any]:
+    dictionary = getattr(column, "dictionary", None)
+    if dictionary is None:
+        values: list[Any] = column.to_pylist()
+        return values
+    # One by one: each is a string of its own.
+    return (None if place is None else dictionary[place].as_py() for place in column.indices.to_pylist())
