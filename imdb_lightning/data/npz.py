@@ -1,18 +1,15 @@
 """Keras's `imdb.npz`, read without running code from it, checked once, and put in Keras's order.
 
-The reviews are a pickled array of lists. `np.load(allow_pickle=True)` would run any code in the pickle, and numpy's own
-`__setstate__`, even alone, follows pointers that the file chooses: a crafted file read memory at an address that it
-named. So the unpickler hands out stand-ins that do nothing, and of what they keep only whole numbers go on to numpy.
+What the file says of its sizes is held against limits before anything is unpacked: three megabytes of zip may stand for
+three gigabytes of zeros.
 """
 
-import pickle
-import re
+import io
 import reprlib
 import zipfile
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.data.bounds import MAX_ARRAY, MAX_NPZ, MAX_ROWS
+from imdb_lightning.data.pickled import read_lists, to_numbers
 from imdb_lightning.data.vocabulary import MAX_RANK
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# All names that lists of whole numbers need in a pickle; numpy 2 moved `core` to `_core`.
-_NAMES = re.compile(r"numpy\.(ndarray|dtype|_?core\.multiarray\._reconstruct)|_codecs\.encode")
+# What numpy writes; others can ask for any memory, or are slow.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 SHUFFLE_SEED = 113
 _REMEDY = "Fetch the file again, or mend what wrote it."
 
@@ -35,8 +34,8 @@ def count_reviews(npz: Path) -> int:
     Raises:
         UserError: the file is damaged.
     """
-    with _open(npz) as archive, archive.open("y_train.npy") as file:
-        reviews, _ = _read_header(file)
+    with _open(npz) as archive:
+        reviews, _ = _read_header(_member(archive, "y_train.npy"))
         if not reviews:
             raise ValueError("no labels in y_train")
     return reviews
@@ -82,6 +81,8 @@ def read_split(npz: Path, split: str) -> tuple[NDArray[np.int32], NDArray[np.int
 @contextmanager
 def _open(npz: Path) -> Iterator[zipfile.ZipFile]:
     try:
+        if (size := npz.stat().st_size) > MAX_NPZ:
+            raise ValueError(f"{size:,} bytes, more than {MAX_NPZ:,}")
         with zipfile.ZipFile(npz) as archive:
             yield archive
     # A hostile file finds its way into nearly every exception of zipfile, zlib, pickle and numpy, MemoryError included.
@@ -92,27 +93,32 @@ def _open(npz: Path) -> Iterator[zipfile.ZipFile]:
         raise UserError(npz, accepted, text[:200], "Fetch the file again.") from error
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A file of the archive, unpacked."""
+    member = archive.getinfo(name)
+    if member.file_size > MAX_ARRAY:
+        raise ValueError(f"{name} has {member.file_size:,} bytes, more than {MAX_ARRAY:,}")
+    if member.compress_type not in _COMPRESSIONS:
+        raise ValueError(f"{name} is compressed by method {member.compress_type}")
+    return io.BytesIO(archive.read(member))
+
+
 def _read_numbers(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
     """A plain array of whole numbers or booleans, `[R]`."""
-    with archive.open(member) as file:
-        rows, dtype = _read_header(file)
-        if dtype.kind not in "iub":
-            raise ValueError(f"{member} holds {dtype}, not whole numbers")
-        # One byte more than the header promises, so that a longer member is noticed.
-        return _numbers(file.read(rows * dtype.itemsize + 1), dtype, rows)
+    file = _member(archive, member)
+    rows, dtype = _read_header(file)
+    if dtype.kind not in "iub":
+        raise ValueError(f"{member} holds {dtype}, not whole numbers")
+    return to_numbers(file.read(), dtype, rows)
 
 
 def _read_lists(archive: zipfile.ZipFile, member: str) -> list[Any]:
     """The rows of an array of objects: lists of anything, and whatever is no list."""
-    with archive.open(member) as file:
-        rows, dtype = _read_header(file)
-        if not dtype.hasobject:
-            raise ValueError(f"{member} holds {dtype}, not lists")
-        lists: list[Any] = _unpack(_Unpickler(file).load(), list, "O8?")[0]
-    if len(lists) != rows:
-        raise ValueError(f"{member} does not hold {rows} lists")
-    kinds = "[iu][1248]"
-    return [_numbers(*_unpack(row, bytes, kinds)).tolist() if isinstance(row, _StandIn) else row for row in lists]
+    file = _member(archive, member)
+    rows, dtype = _read_header(file)
+    if not dtype.hasobject:
+        raise ValueError(f"{member} holds {dtype}, not lists")
+    return read_lists(file.read(), rows)
 
 
 def _read_header(file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
@@ -121,56 +127,6 @@ def _read_header(file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
     if version not in _HEADER_READERS:
         raise ValueError(f"npy format {version}")
     shape, _, dtype = _HEADER_READERS[version](file)
-    if len(shape) != 1 or shape[0] < 0:
+    if len(shape) != 1 or not 0 <= shape[0] <= MAX_ROWS:
         raise ValueError(f"an array of shape {shape}")
     return int(shape[0]), dtype
-
-
-def _numbers(content: bytes, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
-    if len(content) != rows * dtype.itemsize:
-        raise ValueError(f"{len(content)} bytes for {rows} numbers of {dtype.itemsize} bytes")
-    return np.frombuffer(content, dtype)
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class _StandIn:
-    """What the unpickler gives for a name in the file, and for what comes of calling it: a record that does nothing."""
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-    state: object = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self.name != "encode":
-            return _StandIn(self.name, arguments)
-        # How Python 3 writes a byte string in the old pickle protocol that the published file uses.
-        text, encoding = arguments
-        if encoding != "latin1":
-            raise pickle.UnpicklingError(f"encoding {encoding!r}")
-        return text.encode("latin1")
-
-    # Without this method a state would be set as attributes.
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays of lists of whole numbers; any name that they do not need is refused."""
-
-    def find_class(self, module: str, name: str) -> _StandIn:
-        dotted = f"{module}.{name}"
-        if not _NAMES.fullmatch(dotted):
-            raise pickle.UnpicklingError(f"it asks for {dotted}")
-        return _StandIn(dotted.rpartition(".")[2])
-
-
-def _unpack(found: object, holds: type, kinds: str) -> tuple[Any, np.dtype[Any], int]:
-    """Content, type and length of a one-dimensional array: what numpy writes of one, and nothing else."""
-    match found:
-        case _StandIn("_reconstruct", (_, _, _), (_, (int(rows),), _StandIn("dtype") as dtype, _, content)):
-            match dtype.arguments, dtype.state:
-                # After the version and byte order: subarray, names and fields, which plain types do not have.
-                case (str(kind), _, _), (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):
-                    if isinstance(content, holds) and re.fullmatch(kinds, kind):
-                        return content, np.dtype(f"{order}{kind}"), rows
-    raise pickle.UnpicklingError("an array is neither a list nor whole numbers")
