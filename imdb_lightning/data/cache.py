@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.disk import to_disk
 from imdb_lightning.config.errors import UserError, explaining
+from imdb_lightning.data.bounds import MAX_MANIFEST, why_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,11 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
         damage = find_damage(folder)
         if damage is None:
             return folder
-        if folder.is_dir():
+        if os.path.lexists(folder):
             log.warning("%s is damaged (%s): building it again", folder, damage)
             _remove(folder)
         log.info("Preparing %s (once)", folder)
-        if unfinished.exists():  # Of a build that was killed.
-            shutil.rmtree(unfinished)
+        _remove(unfinished)  # Of a build that was killed.
         unfinished.mkdir()
         try:
             build(unfinished)
@@ -110,7 +110,8 @@ def find_damage(folder: Path) -> str | None:
                 return f"{name} has {path.stat().st_size} bytes instead of {size}"
             if size <= WHOLE_BYTES and _digests(path) != digests:
                 return f"{name} holds other bytes than were written"
-    except (OSError, ValueError, TypeError) as error:  # TypeError: a manifest of another form.
+    # A manifest of another form, which may be deep.
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         return " ".join(str(error).split())
     return None
 
@@ -157,7 +158,10 @@ class Pieces:
 
 def _remove(folder: Path) -> None:
     try:
-        shutil.rmtree(folder)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink()
     except FileNotFoundError:
         pass  # Another process of the run has found the same damage, and removes it, too.
     except OSError as error:
@@ -166,7 +170,11 @@ def _remove(folder: Path) -> None:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    text = (folder / MANIFEST).read_text(encoding="utf-8")
+    path = folder / MANIFEST
+    if reason := why_unreadable(path):
+        raise ValueError(f"{MANIFEST}: {reason}")
+    with path.open("rb") as file:
+        text = file.read(MAX_MANIFEST).decode()
     manifest = json.loads(text)
     # As it was written, to the byte: the manifest has no digest of its own.
     if not isinstance(manifest, dict) or json.dumps(manifest) != text:

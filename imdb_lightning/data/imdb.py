@@ -15,6 +15,7 @@ import numpy as np
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.data import packaged
+from imdb_lightning.data.bounds import own_path, why_unreadable
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
 from imdb_lightning.data.npz import count_reviews, read_split
@@ -31,6 +32,7 @@ INDEX_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb_wo
 INDEX_HASH = "md5:bfafd718b763782e994055a2d397834f"
 INDEX_NAME = "imdb_word_index.json"
 REVIEWS = 25_000  # For training and validation, in the published file.
+_PIECE = 1 << 20  # Bytes of a file that are read at once.
 VERSION = 1  # Part of the cache's key: to be raised when other bytes are built.
 
 
@@ -41,9 +43,10 @@ def check_imdb(config: IMDBDataConfig) -> None:
         UserError: a named file is missing or is no such file, or validation would leave nothing to train on.
     """
     for key, name in (("data.path", config.path), ("data.word_index", config.word_index)):
-        if name and not Path(name).expanduser().is_file():
-            raise UserError(key, "an existing file", name, f"Mend the path, or leave it out with {key}=null.")
-    reviews = count_reviews(Path(config.path).expanduser()) if config.path else REVIEWS
+        if name and (reason := why_unreadable(own_path(name))):
+            remedy = f"Mend the path, or leave it out with {key}=null."
+            raise UserError(key, "an existing file", f"{name} ({reason})", remedy)
+    reviews = count_reviews(own_path(config.path)) if config.path else REVIEWS
     if config.validation_size >= reviews:
         key, accepted = "data.validation_size", f"fewer than the {reviews} training reviews"
         raise UserError(key, accepted, config.validation_size, f"Try {key}={max(1, reviews * 2 // 5)}.")
@@ -57,7 +60,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
     """
     check_imdb(config)
     try:
-        npz = Path(config.path).expanduser() if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
+        npz = own_path(config.path) if config.path else fetch(NPZ_URL, NPZ_HASH, cache)
     except DownloadFailedError as error:
         if config.offline == "error":
             remedy = "Name a local copy with data.path=FILE or IMDB_NPZ, or allow data.offline=fallback."
@@ -69,7 +72,7 @@ def load_imdb(cache: Path, config: IMDBDataConfig) -> Splits:
         )  # fmt: skip
         return packaged.load_packaged(cache, config)
     folder, sha256 = prepare_imdb(cache, npz, config)
-    index, words = Path(config.word_index or npz.parent / INDEX_NAME).expanduser(), None
+    index, words = own_path(config.word_index or npz.parent / INDEX_NAME), None
     try:
         found = config.word_index or index.is_file()
         words = load_word_index(index if found else fetch(INDEX_URL, INDEX_HASH, cache))
@@ -101,4 +104,8 @@ def prepare_imdb(cache: Path, npz: Path, config: DataConfig) -> tuple[Path, str]
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(_PIECE), b""):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
 from imdb_lightning.data import packaged, text
+from imdb_lightning.data.bounds import why_unreadable
 from imdb_lightning.data.cache import cache_folder, find_damage
 from imdb_lightning.data.imdb import check_imdb, file_sha256, load_imdb, prepare_imdb
 from imdb_lightning.data.prepare import columns_key
@@ -58,7 +59,7 @@ def find_splits(cache: Path, data: Mapping[str, Any], config: DataConfig, width:
     folder = cache / key
     if find_damage(folder) is not None:
         npz = Path(os.environ.get("IMDB_NPZ") or cache / "imdb.npz")
-        if not (kind == "imdb" and npz.is_file() and file_sha256(npz) == sha256):
+        if not (kind == "imdb" and not why_unreadable(npz) and file_sha256(npz) == sha256):
             return None
         folder, _ = prepare_imdb(cache, npz, config)
     texts_of: dict[str, TextsOf] = {"text": partial(text.test_texts, folder), "packaged": packaged.test_texts}

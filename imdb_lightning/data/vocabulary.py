@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.data.bounds import MAX_INDEX, read_bounded
 
 START_ID, RARE_ID = 1, 2
 INDEX_FROM = 3  # Offset from a word's rank to its id, Keras's `index_from`; the first word has id 4.
 MAX_RANK = 2**31 - 4  # The largest rank whose id is an int32.
 
 WordIndex = Mapping[str, int]
+
+_SHOWN = 40  # Characters of a word in messages.
 
 # The tokenizer that made Keras's ids: ASCII lower case only, the apostrophe stays, words end at spaces alone. On
 # the 25,000 raw training reviews it gives back the ids of imdb.npz in all; splitting at any Unicode white space
@@ -101,17 +104,22 @@ def load_word_index(path: Path) -> dict[str, int]:
     """Reads a word index in Keras's format: one JSON object, word to rank.
 
     Raises:
-        UserError: the file holds something else.
+        UserError: there is no such file, it is too large, or it holds something else.
     """
+    content = read_bounded(path, MAX_INDEX)
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        # One object of words and ranks; lists in lists take twenty times the memory of the file.
+        if content.count(b"[") + content.count(b"{") > 1 + content.count(b'"'):
+            raise ValueError("lists or objects in it")
+        index = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(path, "a JSON object of words and ranks", f"no JSON ({error})", "Fetch it again.") from error
+        found = f"none ({' '.join(str(error).split())})"
+        raise UserError(path, "a JSON object of words and ranks", found, "Fetch it again.") from error
     if not isinstance(index, dict):
         raise UserError(path, "a JSON object of words and ranks from 1", "other JSON", "Fetch it again.")
     for word, rank in index.items():
         # Not isinstance: true and false are no ranks.
         if type(rank) is not int or not 1 <= rank <= MAX_RANK:
             accepted = f"ranks of words, whole numbers from 1 to {MAX_RANK}"
-            raise UserError(f"{path}, {word!r}", accepted, repr(rank)[:100], "Mend it, or fetch it again.")
+            raise UserError(f"{path}, {word[:_SHOWN]!r}", accepted, repr(rank)[:100], "Mend it, or fetch it again.")
     return index
