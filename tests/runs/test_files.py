@@ -27,7 +27,7 @@ def limited(folder: Path, program: str) -> str:
 
 def test_old_file_stays_where_the_new_one_does_not_fit(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "old")
-    program = "from imdb_lightning.runs.files import write_text; from imdb_lightning.config.errors import command\n"
+    program = "from imdb_lightning.runs.files import write_text; from imdb_lightning.config.command import command\n"
     program += "with command(): write_text(Path('file'), 'new' * 4096)"
     told = limited(tmp_path, program)
     assert told.startswith("file: expected room on the disk, but got disk full: File too large. Free some")
