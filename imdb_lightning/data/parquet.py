@@ -38,8 +38,11 @@ def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
             check_columns(path, form, names, _sample(path, file, names[:GUESSED]))
             _check_types(path, form, file.schema_arrow)
             size = _rows_at_once(path, metadata, form.columns)
-        # As a dictionary, so that a long text that is there many times is held once.
+        # Texts that a dictionary holds once and rows name many times. It is not read so for more than a row: where texts
+        # differ, the dictionary would grow to all of them.
         with parquet.ParquetFile(path, metadata=metadata, read_dictionary=[form.text_column], **reading) as file:
+            size = max(1, min(size, BATCH_CHARACTERS // max(1, _longest(file, form.text_column))))
+        with parquet.ParquetFile(path, metadata=metadata, **reading) as file:
             for batch in file.iter_batches(size, columns=form.columns):
                 # Arrow does not look at UTF-8 and places in dictionaries as it reads.
                 batch.validate(full=True)
@@ -89,6 +92,18 @@ def _rows_at_once(path: Path, metadata: Any, columns: Iterable[str]) -> int:
                 held += size
         widest = max(widest, held // max(1, group.num_rows))
     return max(1, min(_ROWS, BATCH_CHARACTERS // widest))
+
+
+def _longest(file: Any, column: str) -> int:
+    """Bytes of the longest text in the dictionaries of a column."""
+    from pyarrow import compute
+
+    longest = 0
+    for group in range(file.num_row_groups):
+        for batch in islice(file.iter_batches(1, row_groups=[group], columns=[column]), 1):
+            texts = getattr(batch.column(0), "dictionary", [])
+            longest = max(longest, compute.max(compute.binary_length(texts)).as_py() or 0) if len(texts) else longest
+    return longest
 
 
 def _values(column: Any) -> Iterable[Any]:
