@@ -184,7 +184,8 @@ def read_result(folder: Path) -> RunResult:
 def how_to_rewrite(folder: Path) -> str:
     """The remedy for a damaged file of a finished run: without its results, its command tests the weights once more."""
     path = (folder.parent if folder.name == REFIT else folder) / RESULTS
-    return f"Remove {path} and give the run's command again, which writes all files anew; or name another run."
+    begin = f"Remove {path} and give" if path.exists() else "Give"
+    return f"{begin} the run's command again, which writes all files anew; or name another run."
 
 
 def _read(path: Path, kind: type[_Record], remedy: str) -> _Record:

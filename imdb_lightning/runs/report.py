@@ -63,7 +63,7 @@ def write_comparison(groups: Sequence[Group], runs: Sequence[Run], folder: Path)
     write_text(folder / "comparison.csv", buffer.getvalue())
     parts = []
     for data, section in _sections(groups).items():
-        header, *cells = _table(section)
+        header, *cells = [[cell.replace("|", r"\|") for cell in line] for line in _table(section)]
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
         parts += [f"{data}\n", "".join("| " + " | ".join(line) + " |\n" for line in lines)]
     unfinished = "".join(f"- `{run.folder.name}`: {run}\n" for run in runs if not run.result)
@@ -117,7 +117,7 @@ def _print_table(console: Console, rows: Sequence[Sequence[str]]) -> list[str]:
         justify: JustifyMethod = "left" if name == "model" else "right"
         table.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=name != "model")
     for row in zip(*(columns[name] for name in shown), strict=True):
-        table.add_row(*(escape(plain(cell)) for cell in row))
+        table.add_row(*map(escape, row))
     console.print(table)
     return [name for name in columns if name not in shown]
 
@@ -135,7 +135,7 @@ def _table(groups: Sequence[Group]) -> list[list[str]]:
     several_losses = len({group.loss for group in groups}) > 1
     rows = [["model", "runs", *COLUMNS, "notebook", "ensemble", "refitted"]]
     for group in groups:
-        cells = [group.label, str(len(group.runs))]
+        cells = [plain(group.label), str(len(group.runs))]
         for (column, digits), (value, spread) in zip(COLUMNS.items(), group.statistics(), strict=True):
             shown = "" if spread is None or column == "parameters" else f" ± {spread:.{digits}f}"
             kind = f" {group.loss}" if several_losses and column.endswith("loss") else ""

@@ -58,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         try:
             if not Path(path).is_file():
-                raise OSError("no plain file")
+                raise ValueError("no plain file")
             content = Path(path).read_bytes()
             check_digest(content)
             checkpoint = torch.load(io.BytesIO(content), map_location=map_location, weights_only=weights_only)
@@ -102,10 +102,14 @@ def check_digest(content: bytes) -> None:
 
 def unusable(path: Path, error: Exception) -> UserError:
     """What to say of a checkpoint that a run cannot go on from."""
-    ours = isinstance(error, OSError) or type(error) is ValueError
-    # torch's own words are of many lines, and advise to let the file run code.
-    found = found_instead(error) if ours else "a damaged one, or one of another network or program"
-    remedy = f"Remove {path} to begin again: the run then starts from its first epoch."
+    begin_again = f"{path} to begin again: the run then starts from its first epoch."
+    if isinstance(error, OSError | MemoryError):  # The file itself may be well.
+        found, remedy = f"one that cannot be read ({error or 'out of memory'})", f"Mend that, or remove {begin_again}"
+    else:
+        # torch's own words are of many lines, and advise to let the file run code.
+        ours = type(error) is ValueError
+        found = found_instead(error) if ours else "a damaged one, or one of another network or program"
+        remedy = f"Remove {begin_again}"
     return UserError(path, "the checkpoint of this run", found, remedy)
 
 

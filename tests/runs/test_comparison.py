@@ -259,6 +259,22 @@ def test_unfinished_runs_are_named_with_their_reasons(tmp_path: Path, capsys: py
         assert "running. It is still under way, or it was killed." in text
 
 
+def test_names_neither_steer_a_terminal_nor_break_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    make_run(tmp_path / "0_\x1b[2J", 0.8, 'name="a|b\x1b]0;title\x07\u202e"')
+    (tmp_path / "1_a").mkdir()
+    write_json(tmp_path / "1_a" / "status.json", Status("failed", "no \x1b[2J\x9bm", "", "", 0))
+    compare([tmp_path], tmp_path)
+    written, printed = (tmp_path / "comparison.md").read_text(), capsys.readouterr().out
+    for text in (written, printed):
+        assert r"failed. no \x1b[2J\x9bm" in text
+        assert r"\x1b]0;title\x07\u202e" in text
+        assert text.replace("\n", "").isprintable()
+    assert r"| a\|b\x1b]0;title" in written
+
+
 def test_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected a folder with runs"):
         find_runs([tmp_path])

@@ -70,7 +70,7 @@ def evaluate(folder: Path, config: Config, cache: Path) -> object:
 
 def compare(folder: Path, config: Config, cache: Path) -> object:
     """`compare`."""
-    return group_runs(find_runs([folder]))
+    return [(group.statistics(), group.refitted()) for group in group_runs(find_runs([folder]))]
 
 
 def resume(folder: Path, config: Config, cache: Path) -> object:
