@@ -22,7 +22,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -31,7 +30,7 @@ import numpy as np
 
 from tests.kill_rounds import check_files
 from tests.support import equal, family, outcome, wait_until_gone
-from tests.torture.forks import Command, Fault, Forks, State, build
+from tests.torture.forks import SECONDS, Command, Fault, Forks, State, build
 from tests.torture.table import Row
 
 KINDS = {
@@ -48,7 +47,7 @@ TRAIN = [
 ]  # fmt: skip
 OPERATIONS = ["open", "write", "rename", "mkdir", "unlink", "fsync", "ftruncate"]  # By their numbers in `faults.c`.
 KILLS = 50
-"""Of a run on two processes."""
+"""Of a run on two processes, and five times the full disks that it meets."""
 STARTS = 16
 """At once, on one empty cache."""
 
@@ -110,7 +109,7 @@ def run(scale: float, seed: int) -> Iterator[Row]:
         yield from _operations(work, forks, references, counts, scale, choice)
         yield _starts(work, forks)
         yield _clock(work, library, references[STAGES[0].name])
-        yield _two_processes(work, library, max(1, round(KILLS * scale)), choice)
+        yield from _two_processes(work, library, max(5, round(KILLS * scale)), choice)
 
 
 def write_reviews(folder: Path) -> None:
@@ -148,13 +147,13 @@ def _operations(
 
     for number, (kind, fault) in enumerate(KINDS.items()):
         row = Row(f"{kind}, then the same command")
-        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good, and
-        # each meets one of the other faults.
+        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good, each
+        # meets one of the other errors, and every fifth a kill.
         cases = [
             (stage, fault._replace(at=at))
             for stage in STAGES
             for at in range(1, counts[stage.name] + 2)
-            if fault.lasts or at % 3 == number % 3
+            if fault.lasts or (at % 3 == number if fault.error else at % 5 == 0)
         ]
         if scale < 1:
             cases = choice.sample(cases, max(1, round(scale * len(cases))))
@@ -280,49 +279,49 @@ def _clock(work: Path, library: Path, reference: dict[str, object]) -> Row:
     return row
 
 
-def _two_processes(work: Path, library: Path, kills: int, choice: random.Random) -> Row:
-    """Kills whichever of a run's processes begins an operation, up to five times in a row; then it goes on."""
-    row, start = Row("kill -9 at an operation of a run on two processes"), partial(_start, library)
-    state = work / "two.state"
+def _two_processes(work: Path, library: Path, count: int, choice: random.Random) -> Iterator[Row]:
+    """Lets faults happen to whichever of a run's processes begins an operation, up to ten in a row; then it goes on."""
+    state, stage = work / "two.state", STAGES[0]
 
-    def finish(folder: Path, at: int) -> int:
-        state.write_bytes(bytes(State(at=at)))
+    def give(folder: Path, fault: Fault) -> int | None:
+        state.write_bytes(bytes(State(at=fault.at, error=fault.error, lasts=fault.lasts)))
         variables = {"FAULTS_STATE": str(state), "FAULTS_ROOT": str(folder)}
-        process = start(folder, "trainer=ddp_cpu", **variables)
+        process = _start(library, folder, "trainer=ddp_cpu", **variables)
         try:
-            return process.wait(timeout=240)
+            return process.wait(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             members = family(process.pid)
             os.killpg(process.pid, signal.SIGKILL)
             wait_until_gone(members)
-            return 1000
+            return None
 
-    reference = work / "two reference"
-    assert finish(reference, 0) == 0, _output(reference).read_text()
-    operations = State.read(state).seen
-    rounds = itertools.count()
-    while row.cases < kills:
-        folder, told, failures = work / f"two-{next(rounds)}", [], []
-        for _ in range(min(5, kills - row.cases)):
-            at = choice.randint(1, operations)
-            code = finish(folder, at)
-            happened = State.read(state)
-            row.cases += happened.fired
-            told.append(f"{at} ({happened.path.decode()})")
-            if code == 1000:
-                failures.append("it hangs")
-            if happened.fired and code == 0:
-                failures.append("it ends with 0")
-            try:
-                check_files(folder)
-            except Exception as error:
-                failures.append(f"a damaged file: {error!r}")
-        code = finish(folder, 0)
-        if code:
-            failures.append(f"the same command ends with {code}: {_output(folder).read_text()[-300:]!r}")
-        else:
-            failures += _differences(folder, _trained(folder), _trained(reference))
-        row.lost += bool(failures)
-        row.failures += [f"killed at operations {', '.join(told)}: {text}" for text in failures]
-        shutil.rmtree(folder)
-    return row
+    code = give(work / "two reference", Fault())
+    assert code == 0, _output(work / "two reference").read_text()
+    reference, operations = stage.outcome(work / "two reference"), State.read(state).seen
+    kinds = {
+        "kill -9 at an operation of a run on two processes": (Fault(), count),
+        "disk full from an operation of a run on two processes on": (Fault(error=errno.ENOSPC, lasts=True), count // 5),
+    }
+    for (kind, (fault, cases)), letter in zip(kinds.items(), "ab", strict=True):
+        row, rounds = Row(kind), itertools.count()
+        while row.cases < cases:
+            folder, failures = work / f"two-{letter}{next(rounds)}", []
+            for _ in range(min(10, cases - row.cases)):
+                code = give(folder, fault._replace(at=choice.randint(1, operations)))
+                told, happened = _output(folder).read_text(), State.read(state)
+                if happened.fired:
+                    row.cases += 1
+                    where = f"{happened.path.decode()}, operation {happened.at}"
+                    # A kill of a rank is told by the command, which ends with 1.
+                    killed = -signal.SIGKILL if not fault.error and code == 1 else code
+                    failures += [f"{where}: {text}" for text in _after_fault(folder, fault, killed, told, happened)]
+                    row.tracebacks += "Traceback" in told
+            code = give(folder, Fault())
+            if code != 0:
+                failures.append(f"the same command ends with {code}: {_output(folder).read_text()[-300:]!r}")
+            else:
+                failures += _differences(folder, stage.outcome(folder), reference)
+            row.lost += bool(failures)
+            row.failures += failures
+            shutil.rmtree(folder)
+        yield row

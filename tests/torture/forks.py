@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-SECONDS = 120
+SECONDS = 300
 """After which a command counts as hung; the slowest takes 2."""
 
 
