@@ -6,10 +6,10 @@ any number of gigabytes.
 
 import gzip
 import os
-import stat
 from pathlib import Path
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import check_file
 
 # Characters of a review, of a line, and of a row of CSV with all its fields: five times War and Peace.
 MAX_REVIEW = 1 << 24
@@ -27,44 +27,6 @@ MAX_NPZ, MAX_ARRAY, MAX_ROWS = 128 << 20, 64 << 20, 1 << 20
 MAX_INDEX = 256 << 20
 # Bytes of a list of what a prepared folder holds: of a terabyte it has 12 MB.
 MAX_MANIFEST = 64 << 20
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
-
-
-def own_path(name: str | Path) -> Path:
-    """A path as a user types it, with `~` for a home; that of nobody stays as it is, and will not be found."""
-    # By the module, since `Path.expanduser` raises where there is no such user.
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
-def why_unreadable(path: Path) -> str:
-    """Why a path is no regular file that may be read, else "": a pipe would be waited for, a device read for ever."""
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            return _KINDS.get(stat.S_IFMT(mode), "no regular file")
-        path.open("rb").close()
-    except OSError as error:  # None, a loop of links, a name that is too long, one that may not be read.
-        return error.strerror or str(error)
-    except ValueError:
-        return "a name with a NUL"
-    return ""
-
-
-def check_file(path: Path) -> None:
-    """Refuses what is no regular file that may be read.
-
-    Raises:
-        UserError: it is none.
-    """
-    if reason := why_unreadable(path):
-        raise UserError(path, "an existing file that can be read", reason, "Mend the path, or its permissions.")
 
 
 def read_bounded(path: Path, most: int) -> bytes:

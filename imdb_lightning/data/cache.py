@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.disk import to_disk
 from imdb_lightning.config.errors import UserError, explaining
-from imdb_lightning.data.bounds import MAX_MANIFEST, why_unreadable
+from imdb_lightning.config.reading import why_unreadable
+from imdb_lightning.data.bounds import MAX_MANIFEST
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TextIO, cast
 
 from imdb_lightning.config.data import DataConfig
 from imdb_lightning.config.errors import UserError, typed
-from imdb_lightning.data.bounds import Unpacked, check_file
+from imdb_lightning.config.reading import check_file
+from imdb_lightning.data.bounds import Unpacked
 
 UNDECODABLE = "bytes not in "  # Begins the problem of a text with bytes that do not fit its encoding.
 # Characters of a column's name in messages: where a header is missing, it is a review; and names that are shown.

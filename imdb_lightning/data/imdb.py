@@ -14,8 +14,8 @@ import numpy as np
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import own_path, why_unreadable
 from imdb_lightning.data import packaged
-from imdb_lightning.data.bounds import own_path, why_unreadable
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.download import DownloadFailedError, fetch
 from imdb_lightning.data.npz import count_reviews, read_split

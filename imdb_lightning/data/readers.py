@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imdb_lightning.config.errors import UserError, typed
-from imdb_lightning.data.bounds import MAX_LABEL, MAX_REVIEW, check_file, own_path
+from imdb_lightning.config.reading import check_file, own_path
+from imdb_lightning.data.bounds import MAX_LABEL, MAX_REVIEW
 from imdb_lightning.data.formats import (
     DELIMITERS,
     GUESSED,

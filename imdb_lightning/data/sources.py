@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from imdb_lightning.config.data import DataConfig, IMDBDataConfig, SyntheticDataConfig, TextDataConfig
+from imdb_lightning.config.reading import why_unreadable
 from imdb_lightning.data import packaged, text
-from imdb_lightning.data.bounds import why_unreadable
 from imdb_lightning.data.cache import cache_folder, find_damage
 from imdb_lightning.data.imdb import check_imdb, file_sha256, load_imdb, prepare_imdb
 from imdb_lightning.data.prepare import columns_key

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from imdb_lightning.config.data import LABELS, TextDataConfig
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import check_file
 from imdb_lightning.data.bags import save_array
-from imdb_lightning.data.bounds import check_file
 from imdb_lightning.data.cache import prepared
 from imdb_lightning.data.formats import Format
 from imdb_lightning.data.labels import BadRows, bad_rows, check_start, find_labels, labelled_rows, other_labels

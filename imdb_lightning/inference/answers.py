@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from imdb_lightning.config.errors import UserError
+from imdb_lightning.config.reading import own_path
 from imdb_lightning.config.shown import plain
-from imdb_lightning.data.bounds import MAX_REVIEW, own_path
+from imdb_lightning.data.bounds import MAX_REVIEW
 from imdb_lightning.data.formats import UNDECODABLE, Format, wrong_encoding
 from imdb_lightning.data.lines import too_long
 from imdb_lightning.data.parallel import batches, map_in_order

@@ -34,7 +34,8 @@ from imdb_lightning.inference.scoring import Scores, best_threshold, draw_test, 
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.files import write_text
 from imdb_lightning.runs.lifecycle import refuse_links
-from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result, write_predictions
+from imdb_lightning.runs.records import CONFIG, VOCABULARY, read_result
+from imdb_lightning.runs.tables import write_predictions
 
 # Characters of a wrong review on the terminal; `evaluation.json` has all of it.
 _SHOWN = 160

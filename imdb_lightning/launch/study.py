@@ -27,6 +27,7 @@ from imdb_lightning.runs.files import write_file
 from imdb_lightning.runs.lifecycle import complete_killed
 from imdb_lightning.runs.search import STUDY
 from imdb_lightning.runs.settings import refuse_other_settings
+from imdb_lightning.runs.tables import read_history
 
 # Finished trials before one is stopped for being worse than half of them.
 _FINISHED = 5
@@ -134,7 +135,7 @@ class Study:
         result = records.read_result(folder)
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        for epoch in records.read_history(folder):
+        for epoch in read_history(folder):
             value = getattr(epoch, self._monitor.replace("/", "_"))
             self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
         if result.stopped == "pruned":

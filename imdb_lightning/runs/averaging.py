@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imdb_lightning.runs.records import read_predictions
+from imdb_lightning.runs.tables import read_predictions
 
 
 def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

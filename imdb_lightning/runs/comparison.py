@@ -16,6 +16,7 @@ from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import flatten
 from imdb_lightning.runs import records
 from imdb_lightning.runs.averaging import ensemble_accuracy
+from imdb_lightning.runs.tables import read_history
 
 # Numbers of a group, and how many decimals of each are shown.
 COLUMNS = {
@@ -106,7 +107,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             assert status is not None
             completed = status.state == records.COMPLETED
             result = records.read_result(run) if completed else None
-            runs.append(Run(run, status, result, records.read_history(run) if completed else ()))
+            runs.append(Run(run, status, result, read_history(run) if completed else ()))
     return runs
 
 

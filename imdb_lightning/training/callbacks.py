@@ -16,7 +16,8 @@ from torch import Tensor
 from imdb_lightning.config.schema import MONITORS, CallbacksConfig
 from imdb_lightning.model.module import SentimentClassifier
 from imdb_lightning.model.shards import seed_draws
-from imdb_lightning.runs.records import CHECKPOINT, Epoch, write_history
+from imdb_lightning.runs.records import CHECKPOINT, Epoch
+from imdb_lightning.runs.tables import write_history
 from imdb_lightning.training.checkpoint import diverged_error
 
 log = logging.getLogger(__name__)

@@ -25,20 +25,11 @@ from imdb_lightning.model.metrics import classification_metrics
 from imdb_lightning.model.module import build_module
 from imdb_lightning.runs import plots
 from imdb_lightning.runs.lifecycle import finished_result, is_first, open_run, refuse_links
-from imdb_lightning.runs.records import (
-    CHECKPOINT,
-    REFIT,
-    RESULTS,
-    TRAIN,
-    VALIDATION,
-    RunResult,
-    write_history,
-    write_json,
-    write_predictions,
-)
+from imdb_lightning.runs.records import CHECKPOINT, REFIT, RESULTS, TRAIN, VALIDATION, RunResult, write_json
 from imdb_lightning.runs.settings import write_settings
 from imdb_lightning.runs.signals import SignalWatch
 from imdb_lightning.runs.summary import result_text
+from imdb_lightning.runs.tables import write_history, write_predictions
 from imdb_lightning.training.callbacks import BestWeights, History, ResumableEarlyStopping, StepSeeds, StopBehind
 from imdb_lightning.training.checkpoint import LastCheckpoint
 from imdb_lightning.training.checkpoint_file import restoring

@@ -11,9 +11,10 @@ import pytest
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.launch.command_line import read_command_line, register_schema
 from imdb_lightning.runs.comparison import find_runs, group_runs
-from imdb_lightning.runs.records import Epoch, RunResult, Status, write_history, write_json, write_predictions
+from imdb_lightning.runs.records import Epoch, RunResult, Status, write_json
 from imdb_lightning.runs.report import compare, write_comparison
 from imdb_lightning.runs.settings import write_settings
+from imdb_lightning.runs.tables import write_history, write_predictions
 
 
 def make_run(folder: Path, accuracy: float, *arguments: str, data: dict[str, object] | None = None) -> None:

@@ -15,7 +15,8 @@ import pytest
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.schema import Config
 from imdb_lightning.runs.comparison import find_runs
-from imdb_lightning.runs.records import read_history, read_result, read_status
+from imdb_lightning.runs.records import read_result, read_status
+from imdb_lightning.runs.tables import read_history
 from imdb_lightning.training import experiment
 from tests.support import Command, equal, outcome
 
