@@ -6,12 +6,13 @@
 #   make test-cluster                        tests of several processes, of searches, with Ray, and with Slurm where it
 #                                            answers
 #   make test-fast                           tests with SciPy, which the others do without
+#   make torture                             faults of every kind: damaged files, failing disks, kills, load; 20 minutes
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 CLUSTERS := .venv/installed-clusters
 
-.PHONY: train test test-reviews test-cluster test-fast
+.PHONY: train test test-reviews test-cluster test-fast torture
 
 train: $(INSTALLED)
 	$(BIN)/python -m imdb_lightning $(ARGS)
@@ -33,6 +34,9 @@ test-cluster: $(CLUSTERS)
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target .venv/fast scipy
 	PYTHONPATH=$(CURDIR)/.venv/fast $(BIN)/pytest -m fast
+
+torture: $(INSTALLED)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
