@@ -38,8 +38,8 @@ def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
             check_columns(path, form, names, _sample(path, file, names[:GUESSED]))
             _check_types(path, form, file.schema_arrow)
             size = _rows_at_once(path, metadata, form.columns)
-        # Texts that a dictionary holds once and rows name many times. Not for more than a row at once: where texts
-        # differ, the dictionary would grow to all of them.
+        # Texts that a dictionary holds once and rows name many times. Only a row is read so: where texts differ, the
+        # dictionary would grow to all of them.
         with parquet.ParquetFile(path, metadata=metadata, read_dictionary=[form.text_column], **reading) as file:
             size = max(1, min(size, BATCH_CHARACTERS // max(1, _longest(file, form.text_column))))
         with parquet.ParquetFile(path, metadata=metadata, **reading) as file:
