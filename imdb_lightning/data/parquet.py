@@ -35,7 +35,7 @@ def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
     try:
         with parquet.ParquetFile(path, **reading) as file:
             metadata, names = file.metadata, file.schema_arrow.names
-            check_columns(path, form, names, _sample(path, file, names[:GUESSED]))
+            check_columns(path, form, names, _sample(path, file))
             _check_types(path, form, file.schema_arrow)
             size = _rows_at_once(path, metadata, form.columns)
         # Texts that a dictionary holds once and rows name many times. Only a row is read so: where texts differ, the
@@ -53,19 +53,27 @@ def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
         raise damaged(path, error) from error
 
 
-def _sample(path: Path, file: Any, names: list[str]) -> Iterator[list[Any]]:
+def _sample(path: Path, file: Any) -> Iterator[list[Any]]:
+    """Some rows, with None for what is neither text nor a number: Python has no such dates as Arrow, for example."""
+    schema = file.schema_arrow
+    names = [field.name for field in list(schema)[:GUESSED] if _kind(field) in _TEXTS + _NUMBERS]
     size = min(SAMPLE, _rows_at_once(path, file.metadata, names))
     for batch in islice(file.iter_batches(size, columns=names), 1):
-        yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        for row in batch.to_pylist():
+            yield [row.get(name) for name in schema.names[:GUESSED]]
+
+
+def _kind(field: Any) -> str:
+    """The name of a column's type, that of the values in a dictionary."""
+    from pyarrow import types
+
+    return str(field.type.value_type if types.is_dictionary(field.type) else field.type)
 
 
 def _check_types(path: Path, form: Format, schema: Any) -> None:
     """Refuses columns of bytes, lists, dates and the like, and two of one name."""
-    from pyarrow import types
-
     for name, accepted in zip(form.columns, (_TEXTS, _TEXTS + _NUMBERS), strict=False):
-        fields = [schema.field(place) for place in schema.get_all_field_indices(name)]
-        kinds = [str(field.type.value_type if types.is_dictionary(field.type) else field.type) for field in fields]
+        kinds = [_kind(schema.field(place)) for place in schema.get_all_field_indices(name)]
         if len(kinds) > 1 or kinds[0] not in accepted:
             key = form.key("text_column" if name == form.text_column else "label_column")
             wanted = "a column of text" + (" or numbers" if accepted != _TEXTS else "")

@@ -87,6 +87,15 @@ def test_column_of_another_type_is_refused(column: str, values: list, found: str
         list(read_rows(tmp_path / "r.parquet", Format()))
 
 
+def test_columns_of_parquet_are_guessed_among_those_of_any_type(tmp_path: Path) -> None:
+    when = pa.array([2**62, 1], pa.timestamp("ns"))
+    columns = {"when": when, "review": ["a long one", "a longer one"], "raw": [b"1", b"2"], "stars": [1, 0]}
+    parquet.write_table(pa.table(columns), tmp_path / "r.parquet")
+    message = r"when, review, raw, stars, but got 'text'\. Try data\.text_column=review data\.label_column=stars\."
+    with pytest.raises(UserError, match=message):
+        list(read_rows(tmp_path / "r.parquet", Format()))
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array([1])], names=["text", "text", "label"])
     parquet.write_table(table, tmp_path / "r.parquet")
