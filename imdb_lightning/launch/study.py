@@ -74,7 +74,11 @@ class Study:
             if not file.is_file():
                 raise OSError("no plain file")
             content = file.read_bytes()
-            write_file(file, content[: content.rfind(b"\n") + 1])
+            content = content[: content.rfind(b"\n") + 1]
+            # Optuna leaves out a last line that it cannot read, and would write behind it.
+            if not all(isinstance(json.loads(line), dict) for line in content.splitlines()):
+                raise ValueError("a line that is no JSON object")
+            write_file(file, content)
         # Optuna's own lock would outlive a killed process by half a minute.
         self._storage = JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
         direction: Any = {"min": "minimize", "max": "maximize"}[MONITORS[self._monitor]]
