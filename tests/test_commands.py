@@ -1,4 +1,4 @@
-"""What all commands share: Ctrl-C at any time is one line, and any text can be printed in any locale."""
+"""What all commands share: Ctrl-C and a full disk are one line, and any text can be printed in any locale."""
 
 from __future__ import annotations
 
@@ -110,3 +110,32 @@ def test_reviews_cannot_steer_a_terminal_and_stay_raw_in_files(trained: Path, ca
                 assert r"\x1b]0;title" in shown or r"\u001b]0;title" in shown
     answer = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert text in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "subject"),
+    [
+        ("imdb_lightning", [*SMALL, "hydra.run.dir=file/run"], "file/run"),  # Where Hydra cannot make the folder.
+        ("imdb_lightning.compare", ["run", "--output", "file/table"], "file/table"),
+        ("imdb_lightning.predict", ["run", "--text", "good", "--output", "file/answers"], "file/answers"),
+    ],
+)
+def test_what_the_system_refuses_is_one_message(
+    module: str, arguments: list[str], subject: str, trained: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    if module != "imdb_lightning":
+        (tmp_path / "run").symlink_to(trained)
+    answer = command(tmp_path, *arguments, module=module)
+    assert answer.returncode == 2
+    assert len(answer.stderr.splitlines()) == 1
+    assert f"{subject}: expected" in answer.stderr
+
+
+def test_full_standard_output_is_one_message(trained: Path) -> None:
+    program = [sys.executable, "-m", "imdb_lightning.predict", str(trained), "--text", "good"]
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("standard output: expected room on the disk, but got disk full: No space left")
+    assert len(answer.stderr.splitlines()) == 1

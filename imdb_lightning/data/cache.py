@@ -87,7 +87,7 @@ def prepared(cache: Path, key: str, build: Callable[[Path], None]) -> Path:
             build(unfinished)
             manifest = {path.name: [path.stat().st_size, _digests(path)] for path in sorted(unfinished.iterdir())}
             (unfinished / MANIFEST).write_text(json.dumps(manifest))
-            for path in (*unfinished.iterdir(), unfinished):
+            for path in (*unfinished.iterdir(), unfinished):  # Else a power loss could leave empty files in it.
                 to_disk(path)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

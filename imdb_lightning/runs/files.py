@@ -1,4 +1,4 @@
-"""Files written whole or not at all: beside their place, then renamed; after that, a power loss leaves them there."""
+"""Files written whole or not at all: beside their place, then renamed; and those that outlast a power loss."""
 
 import glob
 import os
@@ -11,10 +11,11 @@ from imdb_lightning.config.errors import UserError, explaining
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, lasting: bool = False) -> Iterator[Path]:
     """Gives a path to write to, which takes the place of `path` once the body is done; a body that fails leaves none.
 
-    The process number in the name keeps processes apart that write the same file at once.
+    The process number in the name keeps processes apart that write the same file at once. `lasting`: a power loss
+    leaves the old file or the new one, too; without, there may be an empty one.
 
     Raises:
         UserError: the disk is full or fails, or `path` is no place for a file that this user may write.
@@ -28,24 +29,32 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove_abandoned(path)
         try:
             yield unfinished
-            to_disk(unfinished)
+            if lasting:
+                to_disk(unfinished)
             unfinished.replace(path)
         except BaseException:
             with suppress(OSError):  # What has failed already is to be told.
                 unfinished.unlink(missing_ok=True)
             raise
-        to_disk(path.parent)
+        if lasting:
+            to_disk(path.parent)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    with replacing(path) as unfinished:
+def write_file(path: Path, content: bytes, lasting: bool = False) -> None:
+    """Writes a file whole or not at all; `lasting` as in `replacing`."""
+    with replacing(path, lasting) as unfinished:
         unfinished.write_bytes(content)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, lasting: bool = False) -> None:
     """Writes text as UTF-8, whole or not at all; bytes of a file's name that are no text, by their codes."""
-    write_file(path, text.encode(errors="backslashreplace"))
+    write_file(path, text.encode(errors="backslashreplace"), lasting)
+
+
+def all_to_disk(folder: Path) -> None:
+    """Waits until all that is in or below a folder is on the disk: in one go, where most has got there by itself."""
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
 
 
 def overwrite(path: Path, text: str) -> None:

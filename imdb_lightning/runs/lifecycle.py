@@ -19,7 +19,7 @@ from imdb_lightning.config.errors import UserError, explaining
 from imdb_lightning.config.schema import Config
 from imdb_lightning.config.shown import shown
 from imdb_lightning.runs import records
-from imdb_lightning.runs.files import remove_unfinished
+from imdb_lightning.runs.files import all_to_disk, remove_unfinished
 from imdb_lightning.runs.log import logging_to
 from imdb_lightning.runs.settings import OtherRunError, saved_settings, settings_of, write_settings
 
@@ -84,6 +84,7 @@ def open_run(config: Config, folder: Path, epochs: Callable[[], int], wait: floa
             try:
                 with explaining(folder):
                     yield
+                    all_to_disk(folder)  # Before the status says that all is there.
                 ended = dataclasses.replace(status, state=records.COMPLETED, end=records.now(), last_epoch=epochs())
                 records.write_json(folder / records.STATUS, ended)
             except BaseException as error:

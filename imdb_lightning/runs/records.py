@@ -109,8 +109,8 @@ def now() -> str:
 
 
 def write_json(path: Path, record: Status | RunResult) -> None:
-    """Writes a record; NaN, which JSON lacks, is an error."""
-    write_text(path, _to_json(record))
+    """Writes a record, which outlasts a power loss; NaN, which JSON lacks, is an error."""
+    write_text(path, _to_json(record), lasting=True)
 
 
 def write_end(folder: Path, status: Status) -> None:

@@ -34,9 +34,9 @@ def settings_of(config: Config) -> dict[str, object]:
 
 
 def write_settings(config: Config, folder: Path) -> None:
-    """Writes `config.yaml`."""
+    """Writes `config.yaml`, without which a checkpoint is none: it outlasts a power loss."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings_of(config))))
+    write_text(folder / records.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings_of(config))), lasting=True)
 
 
 def saved_settings(config: Config, folder: Path) -> Config | None:

@@ -41,11 +41,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Writes the checkpoint whole or not at all."""
+        """Writes the checkpoint whole or not at all, so that it outlasts a power loss.
+
+        Of the 2 MB of the notebook's first network, waiting for a virtual disk took 7 to 9 ms on a busy machine, where
+        an epoch took 90 ms or more.
+        """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(exist_ok=True)
-        write_file(Path(path), with_digest(buffer.getvalue()))
+        write_file(Path(path), with_digest(buffer.getvalue()), lasting=True)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = lambda storage, _: storage,
