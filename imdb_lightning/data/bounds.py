@@ -19,7 +19,7 @@ MAX_LABEL = 1000
 BATCH_CHARACTERS = 1 << 24
 # Bytes that compressed text may grow to, for each of its own, unless they are few: text grows threefold, a table of
 # numbers tenfold, and only what says nothing a thousandfold.
-MAX_GROWTH, FREE_BYTES = 100, 64 << 20
+MAX_GROWTH, FREE_BYTES = 100, 32 << 20
 # Bytes of imdb.npz, of each array in it, and rows of these: 7, 4 and 40 times those of the published one. A pickled
 # number of two bytes takes 40 in memory.
 MAX_NPZ, MAX_ARRAY, MAX_ROWS = 128 << 20, 64 << 20, 1 << 20

@@ -66,15 +66,16 @@ class BadRows:
         self.first: list[Row] = []
         self.undecodable: Row | None = None
 
-    def add(self, row: Row) -> None:
-        """Counts a row, and keeps it if it is one of the first."""
+    def add(self, row: Row, problem: str) -> None:
+        """Counts a row with a problem, "" for another label; keeps it if it is one of the first."""
         self.count += 1
-        self.other_labels |= not row.problem
-        row = row._replace(text="", label=(row.label or "")[:_SHOWN_CHARACTERS])
-        if len(self.first) < _SHOWN:
-            self.first.append(row)
-        if self.undecodable is None and row.problem.startswith(UNDECODABLE):
-            self.undecodable = row
+        if not problem:
+            self.other_labels = True
+        undecodable = self.undecodable is None and problem.startswith(UNDECODABLE)
+        if undecodable or len(self.first) < _SHOWN:
+            row = row._replace(text="", label=(row.label or "")[:_SHOWN_CHARACTERS], problem=problem)
+            self.first += [row][: _SHOWN - len(self.first)]
+            self.undecodable = row if undecodable else self.undecodable
 
     def __str__(self) -> str:
         """In one line: how many, and where the first ones are."""
@@ -98,8 +99,7 @@ def labelled_rows(
         for row in read_rows(path, form):
             label = known.get(plain_label(row.label or ""))
             if row.problem or label is None:
-                problem = row.problem or ("" if (row.label or "").strip() else "no label")
-                bad.add(row._replace(problem=problem))
+                bad.add(row, row.problem or ("" if (row.label or "").strip() else "no label"))
             else:
                 yield row.text, label
 
