@@ -129,7 +129,9 @@ def _read_delimited(path: Path, form: Format) -> Iterator[_Values]:
             key = form.key("delimiter")
             raise UserError(key, "a character, or tab", repr(delimiter), f"Try {typed(key, ';')}.")
         rows = _parse_delimited(Lines(path, file), delimiter)
-        first, _ = next(rows, ([], ""))
+        first, problem = next(rows, ([], ""))
+        if problem:  # As a NUL is one before Python 3.11; UTF-16 read as another encoding is full of them.
+            first = start.splitlines()[:1]
         names = first if form.header else [str(number) for number in range(len(first))]
         sample = islice(_parse_delimited(Lines(path, io.StringIO(start, newline="")), delimiter), form.header, None)
         check_columns(path, form, names, (row for row, _ in sample if len(row) == len(names)))

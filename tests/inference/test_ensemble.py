@@ -105,7 +105,7 @@ def test_mistyped_runs_and_questions_for_reasons_are_one_message(
             [first, "nowhere", second],
             "nowhere: expected the folder of a run, with a config.yaml in it, where more names",
         ),
-        ([first, second, "nowhere"], "nowhere: expected an existing file or folder, but got none. Mend the path."),
+        ([first, second, "nowhere"], "nowhere: expected an existing file or folder, but got none. Mend the path;"),
         (
             [first, "comparison.csv", "comparison.md"],
             "comparison.csv: expected the folder of a run, with a config.yaml",
