@@ -13,10 +13,11 @@ import importlib
 import sys
 import time
 
-from tests.torture.table import table_of
+from tests.torture.table import Row, sum_of, table_of
 
-PARTS = ["files", "folders", "faults", "load"]
-"""Modules of this package; each has `run(scale, seed)`, which gives its rows as they are done."""
+PARTS = {"files": "damaged data files", "folders": "damaged files of a run's folder", "faults": "", "load": ""}
+"""Modules of this package; each has `run(scale, seed)`, which gives its rows as they are done. A text: of the one row
+that the table has for all of a part's."""
 
 
 def main() -> None:
@@ -26,13 +27,16 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="cases, relative to the table in README (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     arguments = parser.parse_args()
-    rows, begin = [], time.monotonic()
+    rows: list[Row] = []
+    begin = time.monotonic()
     for part in arguments.parts or PARTS:
+        done = []
         for row in importlib.import_module(f"tests.torture.{part}").run(arguments.scale, arguments.seed):
-            rows.append(row)
+            done.append(row)
             print(f"{time.monotonic() - begin:6.0f} s  {row.tried}: {row.cases} cases", flush=True)
             for failure in row.failures:
                 print(f"          {failure}", flush=True)
+        rows += [sum_of(done, PARTS[part])] if PARTS[part] else done
     print(f"\n{table_of(rows)}\n\n{sum(row.cases for row in rows):,} cases in {time.monotonic() - begin:.0f} s")
     sys.exit(1 if any(row.lost or row.tracebacks for row in rows) else 0)
 

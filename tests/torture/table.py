@@ -24,6 +24,12 @@ class Row:
     failures: list[str] = field(default_factory=list)
 
 
+def sum_of(rows: list[Row], tried: str) -> Row:
+    """One row for several kinds."""
+    sums = {name: sum(getattr(row, name) for row in rows) for name in ("cases", "lost", "tracebacks")}
+    return Row(f"{tried}, {len(rows)} kinds", **sums)
+
+
 def table_of(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| tried | cases | lost | tracebacks |", "|---|---:|---:|---:|"]
