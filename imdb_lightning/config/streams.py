@@ -41,10 +41,12 @@ def outlive_readers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
-            lasting = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
+            raw = _Lasting(stream.fileno(), "w", closefd=False)
             replaced = io.TextIOWrapper(
-                lasting, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering
-            )
+                raw if stream.write_through else io.BufferedWriter(raw),  # As Python does for PYTHONUNBUFFERED.
+                stream.encoding, "backslashreplace",
+                line_buffering=stream.line_buffering, write_through=stream.write_through,
+            )  # fmt: skip
             setattr(sys, name, replaced)
 
 
@@ -64,7 +66,8 @@ def written_output() -> Iterator[None]:
         except SystemExit as error:
             end = error
         sys.stdout.flush()
-        raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+        buffer = getattr(sys.stdout, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)
         if isinstance(raw, _Lasting) and raw.failure is not None:
             raise raw.failure
     except OSError as error:
