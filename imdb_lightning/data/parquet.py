@@ -11,8 +11,6 @@ from imdb_lightning.data.formats import GUESSED, SAMPLE, Format, check_columns, 
 
 # Rows that are read at once, unless they are long.
 _ROWS = 1024
-# Bytes of a compressed column that are read at once; by default all of a row group's would be.
-_BUFFER = 1 << 20
 _TEXTS = ("string", "large_string", "string_view", "null")
 _NUMBERS = (
     "bool",
@@ -31,13 +29,14 @@ def read_parquet(path: Path, form: Format) -> Iterator[tuple[list[Any], str]]:
     """
     from pyarrow import ArrowException, parquet  # Takes a fifth of a second.
 
-    reading = {"pre_buffer": False, "buffer_size": _BUFFER}
+    # Mapped: else Arrow takes as much memory as a page says that it has, up to 2 GB.
+    reading = {"pre_buffer": False, "memory_map": True}
     try:
         with parquet.ParquetFile(path, **reading) as file:
             metadata, names = file.metadata, file.schema_arrow.names
             check_columns(path, form, names, _sample(path, file))
             _check_types(path, form, file.schema_arrow)
-            size = _rows_at_once(path, metadata, form.columns)
+            size = _rows_at_once(path, metadata)
         # Texts that a dictionary holds once and rows name many times. Only a row is read so: where texts differ, the
         # dictionary would grow to all of them.
         with parquet.ParquetFile(path, metadata=metadata, read_dictionary=[form.text_column], **reading) as file:
@@ -57,7 +56,7 @@ def _sample(path: Path, file: Any) -> Iterator[list[Any]]:
     """Some rows, with None for what is neither text nor a number: Python has no such dates as Arrow, for example."""
     schema = file.schema_arrow
     names = [field.name for field in list(schema)[:GUESSED] if _kind(field) in _TEXTS + _NUMBERS]
-    size = min(SAMPLE, _rows_at_once(path, file.metadata, names))
+    size = min(SAMPLE, _rows_at_once(path, file.metadata))
     for batch in islice(file.iter_batches(size, columns=names), 1):
         for row in batch.to_pylist():
             yield [row.get(name) for name in schema.names[:GUESSED]]
@@ -83,23 +82,20 @@ def _check_types(path: Path, form: Format, schema: Any) -> None:
             raise UserError(key, f"{wanted} in {path}", found, "Name another, or write the file again.")
 
 
-def _rows_at_once(path: Path, metadata: Any, columns: Iterable[str]) -> int:
+def _rows_at_once(path: Path, metadata: Any) -> int:
     """How many rows hold a bounded number of bytes, by what the file says of its row groups.
+
+    What it says of each column is not looked at: there damage can end the process within Arrow (26.0).
 
     Raises:
         UserError: bytes grow to more than those of text do.
     """
-    widest, prefixes = 1, tuple(f"{name}." for name in columns)
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        held = 0
-        for chunk in map(group.column, range(group.num_columns)):
-            if f"{chunk.path_in_schema}.".startswith(prefixes):
-                size, compressed = chunk.total_uncompressed_size, chunk.total_compressed_size
-                if size > FREE_BYTES and size > MAX_GROWTH * compressed:
-                    raise damaged(path, ValueError(f"{compressed:,} bytes grow to {size:,}"))
-                held += size
-        widest = max(widest, held // max(1, group.num_rows))
-    return max(1, min(_ROWS, BATCH_CHARACTERS // widest))
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    size, compressed = sum(group.total_byte_size for group in groups), path.stat().st_size
+    if size > FREE_BYTES and size > MAX_GROWTH * compressed:
+        raise damaged(path, ValueError(f"{compressed:,} bytes grow to {size:,}"))
+    widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=1)
+    return max(1, min(_ROWS, BATCH_CHARACTERS // max(1, widest)))
 
 
 def _longest(file: Any, column: str) -> int:

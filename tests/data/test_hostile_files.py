@@ -193,6 +193,15 @@ def test_parquet_that_grows_or_is_no_text_is_refused(tmp_path: Path) -> None:
     assert f"{path}: expected a whole file, but got a damaged one (" in read_all(path).message
 
 
+@pytest.mark.parametrize("name", ["page_size", "size_statistics"])
+def test_parquet_that_arrow_cannot_refuse_itself_is_refused(name: str) -> None:
+    """A page that claims 1.5 GB, which Arrow makes room for; a column's statistics, at which it ends the process."""
+    path = Path(__file__).parent.parent / "fixtures" / f"{name}.parquet"
+    message = read_all(path).message
+    assert message.startswith(f"{path}: expected a whole file, but got a damaged one (")
+    assert "malloc" not in message
+
+
 @pytest.mark.parametrize(
     ("member", "content", "found"),
     [
