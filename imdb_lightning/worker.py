@@ -15,6 +15,7 @@ from imdb_lightning.config.imports import large_imports
 from imdb_lightning.config.streams import outlive_readers
 from imdb_lightning.launch.private import with_secrets
 from imdb_lightning.launch.ranks import join_group, join_ranks, relay_refusal
+from imdb_lightning.runs.lifecycle import rank
 from imdb_lightning.runs.records import CONFIG
 from imdb_lightning.runs.signals import Interrupted, SignalWatch
 
@@ -28,6 +29,7 @@ def main() -> None:
         join_ranks()
         # Takes seconds, in which signals may come.
         with large_imports():
+            from torch.distributed import DistError
             from torch.distributed.elastic.multiprocessing.errors import record
 
             from imdb_lightning.training import experiment
@@ -39,9 +41,11 @@ def main() -> None:
                 experiment.run(config, folder, started=started)
             except UserError as error:
                 relay_refusal(error)
-            except RuntimeError:
+            except RuntimeError as error:
                 # Very likely another rank's end broke a connection: torchrun looks every 0.1 s, and is to see it first.
                 time.sleep(2)
+                if isinstance(error, DistError) or "gloo/transport" in str(error):
+                    sys.exit(f"rank {rank()} has lost another one: {str(error).splitlines()[0]}")
                 raise
 
         record(run)()
