@@ -47,8 +47,10 @@ def start(folder: Path, processes: int, shards: int | None) -> subprocess.Popen[
 
 
 def check_files(folder: Path) -> None:
-    """Opens everything that is there: a damaged file raises."""
+    """Opens everything that is there: a damaged file raises. A cache entry that is being built may be anything."""
     for path in folder.rglob("*"):
+        if path.parent.suffix == ".unfinished":
+            continue
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.name == "last.ckpt":
