@@ -1,6 +1,6 @@
 """Tries faults of every kind, and prints what was tried and what was lost.
 
-    python -m tests.torture                           # all parts, about 20 minutes
+    python -m tests.torture                           # all parts, about an hour on two busy cores
     python -m tests.torture files --scale 0.1         # one part, a tenth of its cases
 
 Ends with status 1 if anything was lost or ended in a traceback; each such case is printed with what repeats it.
@@ -24,7 +24,7 @@ def main() -> None:
     """Runs the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--scale", type=float, default=1.0, help="cases, relative to the table in README (default 1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="cases, relative to a whole run (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     arguments = parser.parse_args()
     rows: list[Row] = []
