@@ -132,6 +132,18 @@ def test_what_the_system_refuses_is_one_message(
     assert f"{subject}: expected" in answer.stderr
 
 
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.distributed)])
+def test_too_little_memory_is_one_message(processes: int, tmp_path: Path) -> None:
+    network = ["model.hidden_units=[20000000]", f"trainer.devices={processes}", "hydra.run.dir=run"]
+    line = shlex.join([sys.executable, "-m", "imdb_lightning", *SMALL, *network, "keep=true"])
+    limited = ["bash", "-c", f"ulimit -v {16 << 20}; exec {line}"]  # Of 16 GiB the weights would take 37.
+    answer = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    (told,) = [text for text in answer.stderr.splitlines() if "expected" in text]
+    assert told.startswith("memory: expected as much as this takes, but got too little (")
+    assert "Traceback" not in answer.stderr
+
+
 def test_full_standard_output_is_one_message(trained: Path) -> None:
     program = [sys.executable, "-m", "imdb_lightning.predict", str(trained), "--text", "good"]
     with Path("/dev/full").open("w") as full:

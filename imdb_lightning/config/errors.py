@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +21,24 @@ _ROOM = "room on the disk", "disk full: ", "Free some, and give the same command
 _DISK = "a disk that works", "", "See the system's log, or name a place on another disk."
 _RIGHTS = "a place that this user may read and write", "", "Mend its permissions, or name another."
 _PATH = "a path that the system takes", "", "Name another."
+_MEMORY = "as much memory as this takes", "", "Free some, or take less at once, as with a smaller data.batch_size."
+_OPEN = "one more open file", "", "Raise the limit with ulimit -n."
 _REFUSED = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
     errno.EIO: _DISK,
+    errno.ENOMEM: _MEMORY,
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _OPEN),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), _PATH),
 }
 
+# What MemoryError has no class for: torch's own allocators raise RuntimeError.
+_NO_MEMORY = "can't allocate memory", "out of memory", "std::bad_alloc"
+
 # Characters of a part of a message.
 _LONGEST = 1000
+# Characters of another library's message in one.
+_SHOWN = 200
 
 
 class UserError(ValueError):
@@ -65,18 +75,25 @@ def _shortened(text: str) -> str:
 def explaining(path: Path | str) -> Iterator[None]:
     """Around work on files: what the system refuses for a reason that the user can mend becomes a `UserError`.
 
-    It names the file that the system names, or `path`, what is written to beside its place. Any other `OSError`, as of
-    a file that is missing, may be a mistake of this program and stays what it is.
+    It names the file that the system names, or `path`, what is written to beside its place; used-up memory has no file.
+    Any other `OSError`, as of a file that is missing, may be a mistake of this program and stays what it is.
 
     Raises:
-        UserError: the disk is full or fails, permissions are missing, or the system cannot take a path.
+        UserError: the disk is full or fails, memory is used up, permissions are missing, or the system cannot take a
+            path.
     """
     try:
         yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in _NO_MEMORY):
+            raise
+        found = textwrap.shorten(str(error) or "no reason given", _SHOWN, placeholder=" ...").rstrip(".")
+        _, _, remedy = _MEMORY
+        raise UserError("memory", "as much as this takes", f"too little ({found})", remedy) from error
     except OSError as error:
         number, file = error.errno or 0, error.filename
         # An error that names no file is of one that is open already, or of something else than a file.
-        if number not in _REFUSED or (file is None and _REFUSED[number] not in (_ROOM, _DISK)):
+        if number not in _REFUSED or (file is None and _REFUSED[number] in (_RIGHTS, _PATH)):
             raise
         accepted, begin, remedy = _REFUSED[number]
         beside = f".{Path(path).name}."
