@@ -9,6 +9,7 @@ import glob
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -34,6 +35,9 @@ from imdb_lightning.data.parquet import read_parquet
 NO_TEXT = "no text"
 # Rows at a file's beginning that show its delimiter.
 _START_ROWS = 20
+# Halves of characters, as JSON's "\ud800", which no file can be written with. The others stand for a byte that does
+# not fit the encoding.
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 # Values of the requested columns, and a problem, or else "".
 _Values = tuple[list[Any], str]
@@ -182,7 +186,7 @@ def _read_json_lines(path: Path, form: Format) -> Iterator[_Values]:
         # Blank lines are no rows and are not counted.
         for record in map(_parse_json, filter(str.strip, single_lines(path, file))):
             if isinstance(record, dict) and isinstance(record.get(form.text_column), str):
-                yield [record.get(column) for column in columns], ""
+                yield [_whole(record.get(column)) for column in columns], ""
             else:
                 yield [], "no JSON" if record is None else f"no text under {form.text_column!r}"
 
@@ -193,6 +197,10 @@ def _parse_json(line: str) -> object:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole(value: object) -> object:
+    return _HALVES.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value
 
 
 def _read_lines(path: Path, form: Format) -> Iterator[_Values]:

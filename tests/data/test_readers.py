@@ -116,6 +116,13 @@ def test_json_too_deep_to_be_read_is_a_bad_row(tmp_path: Path) -> None:
     assert [row.problem for row in read_rows(tmp_path / "r.jsonl", Format())] == ["no JSON", ""]
 
 
+def test_half_of_a_character_in_json_is_shown_as_none(tmp_path: Path) -> None:
+    # A pair is one character; a half of one cannot be written to any file.
+    (tmp_path / "r.jsonl").write_text(r'{"text": "\ud83d\ude00 \ud83d", "label": "\udfff"}')
+    rows = [(row.text, row.label, row.problem) for row in read_rows(tmp_path / "r.jsonl", Format())]
+    assert rows == [("\U0001f600 \ufffd", "\ufffd", "")]
+
+
 def test_limit_of_fields_is_raised_only_where_rows_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("text,label\n" + "x" * 200_000 + ",1\n")
