@@ -111,7 +111,7 @@ def load_word_index(path: Path) -> dict[str, int]:
         # One object of words and ranks; lists in lists take twenty times the memory of the file.
         if content.count(b"[") + content.count(b"{") > 1 + content.count(b'"'):
             raise ValueError("lists or objects in it")
-        index = json.loads(content.decode())
+        index = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         found = f"none ({' '.join(str(error).split())})"
         raise UserError(path, "a JSON object of words and ranks", found, "Fetch it again.") from error

@@ -26,6 +26,11 @@ def test_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> Non
         load_word_index(tmp_path / "index.json")
 
 
+def test_index_saved_by_an_editor_on_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text('{"the": 1}', encoding="utf-8-sig")
+    assert load_word_index(tmp_path / "index.json") == {"the": 1}
+
+
 def test_largest_rank_is_taken(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps({"the": 1, "film": MAX_RANK}))
     assert load_word_index(tmp_path / "index.json") == {"the": 1, "film": MAX_RANK}
