@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from imdb_lightning.config.data import LABELS
 from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
-from imdb_lightning.config.reading import found_instead
+from imdb_lightning.config.reading import found_instead, why_unreadable
 from imdb_lightning.config.schema import Config
 from imdb_lightning.data.bags import Ids, distinct
 from imdb_lightning.data.ngrams import FILE, NGrams, load_ngrams, to_bytes
@@ -194,8 +194,8 @@ def load_words(folder: Path) -> dict[str, int]:
 def _check_there(folder: Path, name: str) -> None:
     """Refuses to go on without a file; opening what is no plain one could take for ever."""
     path = folder / name
-    if not path.is_file():
-        found, remedy = "no plain file" if path.exists() else "no such file", "Name the folder of a finished run"
+    if found := why_unreadable(path):
+        remedy = "Name the folder of a finished run"
         remedy += " whose data has a word index." if name == VOCABULARY else "."
         raise UserError(path, "a file of a finished run", found, remedy)
 

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from imdb_lightning.config.errors import UserError
-from imdb_lightning.config.reading import found_instead
+from imdb_lightning.config.reading import found_instead, why_unreadable
 from imdb_lightning.config.schema import MONITORS
 from imdb_lightning.launch.search_space import SearchSpace
 from imdb_lightning.runs import records
@@ -71,8 +71,8 @@ class Study:
 
     def _open(self, file: Path, lock: Any) -> None:
         if file.exists():  # A line that a full disk has cut off would spoil the next one.
-            if not file.is_file():
-                raise OSError("no plain file")
+            if reason := why_unreadable(file):
+                raise OSError(reason)
             content = file.read_bytes()
             content = content[: content.rfind(b"\n") + 1]
             # Optuna leaves out a last line that it cannot read, and would write behind it.

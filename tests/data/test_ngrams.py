@@ -181,7 +181,9 @@ def test_a_run_answers_by_ngrams(
     (tmp_path / "run" / "ngrams.safetensors").unlink()
     answer = command(tmp_path, "run", "--text=film", module="imdb_lightning.predict")
     assert answer.returncode == 2
-    assert "run/ngrams.safetensors: expected a file of a finished run, but got no such file" in answer.stderr
+    assert (
+        "run/ngrams.safetensors: expected a file of a finished run, but got No such file or directory" in answer.stderr
+    )
 
 
 @pytest.mark.distributed
