@@ -1,7 +1,6 @@
 """Damages every file of a run's folder, and reads it in every way: each must work, or name the file in one line.
 
-A run that goes on from a damaged checkpoint must end with the bits of one whose checkpoint was not. Each case is a fork
-of this process with limits of memory and time.
+A run that goes on from a damaged checkpoint must end with the bits of one whose checkpoint was not.
 """
 
 from __future__ import annotations
@@ -9,16 +8,11 @@ from __future__ import annotations
 import os
 import random
 import re
-import resource
-import select
 import shutil
-import signal
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from imdb_lightning.config.errors import UserError
 from imdb_lightning.config.file import load_config
 from imdb_lightning.config.schema import Config
 from imdb_lightning.inference.evaluation import _test
@@ -28,6 +22,7 @@ from imdb_lightning.runs.comparison import find_runs, group_runs
 from imdb_lightning.runs.lifecycle import finished_result
 from imdb_lightning.training import experiment
 from tests.support import equal, outcome
+from tests.torture.children import in_child
 from tests.torture.table import Row
 
 SETTINGS = [
@@ -37,10 +32,6 @@ SETTINGS = [
 REVIEWS = 240
 CASES = 3000
 """Of all files together, at scale 1."""
-MEMORY = 2 << 30
-"""Bytes that a case may take beside what this process has."""
-SECONDS = 20
-"""That a case may take; the slowest, which ends a run with all its files, takes about two."""
 LONGEST = 3000
 """Characters of a message."""
 NASTY = [
@@ -121,15 +112,13 @@ def prepare(place: Path) -> tuple[Path, Config, Path]:
     (config,) = read_command_line(given, check=False).configs
     (shorter,) = read_command_line([*given, "trainer.max_epochs=1"], check=False).configs
 
-    def train() -> str:
+    def train() -> None:
         experiment.run(config, place / "run")
         # After one epoch of two: as a run that was killed there is, or one that is to train on.
         experiment.run(shorter, place / "cut")
-        return "works"
 
-    said = in_child(train)
-    if said != "works":
-        raise RuntimeError(said)
+    trained = in_child(train)
+    assert trained.read, trained
     return place / "run", load_config(place / "run" / "config.yaml"), place / "cache"
 
 
@@ -144,31 +133,22 @@ def try_one(
         shutil.copytree(folder, place, copy_function=os.link)
     kind = damage(place / file, draw)
     before = state_of(place)
-
-    def case() -> str:
-        try:
-            reader(place, config, cache)
-        except UserError as error:
-            text = str(error)
-            fits = text.startswith(str(place)) and len(text) < LONGEST and text.isprintable()
-            return f"refused: {text}" if fits else f"wrong message: {text[:300]!r}"
-        if reader is resume and not equal(outcome(place), outcome(folder)):
-            return "other bits"
-        return "works"
-
-    said = in_child(case)
-    row.cases += 1
+    ended = in_child(lambda: reader(place, config, cache))
     after = state_of(place)
-    if said.startswith("refused") and after.get(file) != before.get(file):
-        said = "the damaged file was changed"
-    if reader is not resume and after != before:
-        said = "the folder was changed"
-    if said.startswith("traceback"):
-        row.tracebacks += 1
-    elif said != "works" and not said.startswith("refused"):
-        row.lost += 1
-    if not said.startswith(("works", "refused")) and len(row.failures) < 10:
-        row.failures.append(f"{name}, {kind}: {said}")
+    message, lost = ended.message, ended.lost
+    if message and not (message.startswith(str(place)) and len(message) < LONGEST and message.isprintable()):
+        lost = f"wrong message: {message[:300]!r}"
+    elif message and after.get(file) != before.get(file):
+        lost = "the damaged file was changed"
+    elif reader is not resume and after != before:
+        lost = "the folder was changed"
+    elif reader is resume and ended.read and not equal(outcome(place), outcome(folder)):
+        lost = "other bits"
+    row.cases += 1
+    row.lost += bool(lost)
+    row.tracebacks += bool(ended.traceback)
+    if (lost or ended.traceback) and len(row.failures) < 10:
+        row.failures.append(f"{name}, {kind}: {lost or ended.traceback}")
     shutil.rmtree(place)
 
 
@@ -220,35 +200,3 @@ def state_of(folder: Path) -> dict[str, tuple[int, ...]]:
     """What tells whether anything in a folder was written: kinds, sizes and times."""
     found = {path: path.lstat() for path in folder.rglob("*")}
     return {str(path.relative_to(folder)): (of.st_mode, of.st_size, of.st_mtime_ns) for path, of in found.items()}
-
-
-def in_child(case: Callable[[], str]) -> str:
-    """What a function says in a fork of this process, or how that ended."""
-    receiver, sender = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            said = limited(case)
-        except BaseException as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"traceback: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-        os.write(sender, said.encode(errors="backslashreplace")[:4000])
-        os._exit(0)
-    os.close(sender)
-    ready, _, _ = select.select([receiver], [], [], SECONDS)
-    if not ready:
-        os.kill(pid, signal.SIGKILL)
-    said = os.read(receiver, 4096).decode(errors="replace") if ready else f"still at work after {SECONDS} s"
-    os.close(receiver)
-    _, status = os.waitpid(pid, 0)
-    return said or f"ended by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else said
-
-
-def limited(case: Callable[[], str]) -> str:
-    """Calls a function with an end to its memory, and nothing printed."""
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    return case()

@@ -51,13 +51,16 @@ def failing_streams(folder: Path) -> Row:
     row = Row("output to a full disk, readers that leave, closed standard streams")
     reviews = folder / "reviews.txt"
     reviews.write_text("\n".join(200 * TEXTS))
+    (folder / "reviews.csv").write_text(
+        "text,label\n" + "".join(f"{text},{number % 2}\n" for number, text in enumerate(TEXTS))
+    )
     commands = {
         "predict": command("imdb_lightning.predict", "run", "reviews.txt"),
         "predict --explain": command("imdb_lightning.predict", "run", "--explain", "--text", "a good film"),
         "predict -": command("imdb_lightning.predict", "run", "-"),
         "evaluate": command("imdb_lightning.evaluate", "run", "--output=evaluated"),
         "compare": command("imdb_lightning.compare", "run"),
-        "check": command("imdb_lightning.check", "reviews.txt"),
+        "check": command("imdb_lightning.check", *SETTINGS, "data=text", "data.train=reviews.csv"),
         "train": command("imdb_lightning", *SETTINGS, "hydra.run.dir=streams"),
         "sweep": command("imdb_lightning", "-m", *SETTINGS, "seed=0,1", "hydra.sweep.dir=streams"),
         "help": command("imdb_lightning", "--help"),
