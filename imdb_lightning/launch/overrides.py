@@ -8,20 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from imdb_lightning.config.errors import UserError, typed
+from imdb_lightning.config.reading import found_instead
 from imdb_lightning.config.schema import TrainerConfig
 from imdb_lightning.config.shown import shown
 from imdb_lightning.launch.clusters import check_plugin
 
 CONFIG_NAME = "config"
 _HELP = "See: python -m imdb_lightning --help"
+# What a damaged file ends Hydra in: no YAML, no text, nesting that is too deep.
+_DAMAGED = yaml.YAMLError, UnicodeDecodeError, RecursionError
 
 
 class CommandLineError(UserError):
@@ -95,7 +100,12 @@ def explained(search: list[str]) -> Iterator[None]:
         parts = [part.strip(" '\"") for part in value.strip("[]").split(",")]
         remedy = f"Type {typed(key, parts if value.startswith('[') else value)}"
         raise UserError(error.override, "quotes around a value like this one", "none", remedy) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except _DAMAGED as error:
+        _refuse_damaged(search)
+        endless = isinstance(error, RecursionError)
+        sentence = "Defaults lists name each other without end" if endless else str(error)
+        raise CommandLineError(f"{sentence}. {_HELP}") from error
+    except (HydraException, OmegaConfBaseException, OverflowError) as error:
         if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
             key, _, value = ambiguous[1].partition("=")
             as_list, as_text = typed(key, value.split(",")), typed(key, value)
@@ -114,10 +124,23 @@ def explained(search: list[str]) -> Iterator[None]:
             if owner is TrainerConfig and remedy == _HELP:  # What every user of Lightning types first.
                 remedy = f"For a flag of Lightning's Trainer use trainer.flags.{name}."
             raise UserError(key, "one of the keys " + ", ".join(fields), "an unknown one", remedy) from error
-        # Without OmegaConf's lines on where in the tree it was.
-        text = re.sub(r"^\w+ while resolving interpolation: |\n *(full_key: .*|object_type=.*)", "", str(error))
+        # Without the names of classes, and OmegaConf's lines on where in the tree it was.
+        text = re.sub(r"^\w+ while resolving interpolation: |\n *(full_key: .*|\w+_type=.*)", "", str(error))
+        text = re.sub(r": \w+ raised while composing config:\n", ": ", text)
         sentences = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
         raise CommandLineError(". ".join([*sentences, _HELP])) from error
+
+
+def _refuse_damaged(search: list[str]) -> None:
+    """Names the first file of the user's folders that cannot be read; Hydra does not say which one it was."""
+    folders = OverridesParser.create().parse_override(search[0]).value() if search else []
+    for folder in folders if isinstance(folders, list) else []:
+        for path in sorted(Path(str(folder).removeprefix("file://")).rglob("*.yaml")):
+            try:
+                if path.is_file():
+                    OmegaConf.load(path)
+            except _DAMAGED as error:
+                raise UserError(path, "settings in YAML", found_instead(error), "Mend it.") from error
 
 
 def options_of(group: str, search: list[str]) -> list[str]:

@@ -167,6 +167,29 @@ def test_own_settings_folder_in_refusals(own_settings: Path, command: Command, t
     assert missing.stderr == "--config-dir: expected an existing folder, but got 'nowhere'. Mend the path.\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\tl2: 0", "my_conf/model/mine.yaml: expected settings in YAML, but got other content (while scanning"),
+        (b"l2: 0\nl2: 1", "my_conf/model/mine.yaml: expected settings in YAML, but got other content (while construct"),
+        (b"l2: \xff", "my_conf/model/mine.yaml: expected settings in YAML, but got other content ('utf-8' codec"),
+        (b"[" * 5000, "my_conf/model/mine.yaml: expected settings in YAML, but got other content (maximum recursion"),
+        (b"defaults: [mine]", "command line: Defaults lists name each other without end."),
+        (b"l2: 1" + b"0" * 400, "command line: int too large to convert to float."),
+        (b"l3: 0", "command line: In 'model/mine': Key 'l3' not in 'ModelConfig'."),
+    ],
+)
+def test_damaged_file_of_own_settings_is_named(
+    content: bytes, message: str, own_settings: Path, command: Command, tmp_path: Path
+) -> None:
+    (own_settings / "model" / "mine.yaml").write_bytes(content)
+    answer = command(tmp_path, "--config-dir", "my_conf", "model=mine")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    (line,) = answer.stderr.splitlines()
+    assert line.removeprefix(f"{tmp_path}/").startswith(message)
+    assert {path.name for path in tmp_path.iterdir()} == {"my_conf"}
+
+
 @pytest.mark.parametrize("chosen", ["hydra/sweeper=mine", "+experiment=swept"])
 def test_other_sweepers_are_refused_before_anything_is_trained(
     chosen: str, own_settings: Path, command: Command, tmp_path: Path
