@@ -20,8 +20,8 @@ def main() -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            told = f"Rank {rank}, process {failure.pid}, was killed by {failure.signal_name()}."
-            (Path(os.environ[SCRATCH]) / KILLED).write_text(told)
+            killed = f"Rank {rank}, process {failure.pid}, was killed by {failure.signal_name()}."
+            (Path(os.environ[SCRATCH]) / KILLED).write_text(killed)
         sys.exit(1)
 
 

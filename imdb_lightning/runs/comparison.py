@@ -149,9 +149,9 @@ def _labels(name: str, groups: Sequence[dict[str, str]]) -> list[str]:
     usual = {key: counts[key].most_common(1)[0][0] for key in differing if len(differing) > _SETTINGS_SHOWN}
     labels: list[str] = []
     for settings in groups:
-        told = [key for key in differing if settings.get(key, usual.get(key)) != usual.get(key)]
-        words = [name, *(f"{key.rpartition('.')[2]}={_short(settings[key])}" for key in told[:_SETTINGS_SHOWN])]
-        words += [f"+{len(told) - _SETTINGS_SHOWN} more"] if len(told) > _SETTINGS_SHOWN else []
+        changed = [key for key in differing if settings.get(key, usual.get(key)) != usual.get(key)]
+        words = [name, *(f"{key.rpartition('.')[2]}={_short(settings[key])}" for key in changed[:_SETTINGS_SHOWN])]
+        words += [f"+{len(changed) - _SETTINGS_SHOWN} more"] if len(changed) > _SETTINGS_SHOWN else []
         same = sum(label.partition(" #")[0] == " ".join(words) for label in labels)
         labels.append(" ".join([*words, f"#{same + 1}"] if same else words))
     return labels

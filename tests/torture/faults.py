@@ -97,15 +97,15 @@ def one_fault(forks: Forks, stage: Stage, folder: Path, fault: Fault, reference:
     """Has one fault happen, and gives the command again; says what was lost, and what a traceback ended with."""
     command = stage.command(folder, fault)
     (code,) = forks.run(command)
-    told, state = command.output.read_text(), State.read(command.state)
+    printed, state = command.output.read_text(), State.read(command.state)
     where = f"{state.path.decode()} ({OPERATIONS[state.kind]})"
-    lost = [f"{where}: {text}" for text in after_fault(folder, fault, code, told, state)]
-    raised = [f"{where}: {told.splitlines()[-1]}"] if "Traceback" in told else []
+    lost = [f"{where}: {text}" for text in after_fault(folder, fault, code, printed, state)]
+    raised = [f"{where}: {printed.splitlines()[-1]}"] if "Traceback" in printed else []
     again = stage.command(folder)
     (code,) = forks.run(again)
-    told = again.output.read_text()
+    printed = again.output.read_text()
     if code != 0:
-        lost.append(f"{where}: the same command ends with {code}: {' / '.join(told.splitlines()[-2:])}")
+        lost.append(f"{where}: the same command ends with {code}: {' / '.join(printed.splitlines()[-2:])}")
     else:
         lost += [f"{where}: {text}" for text in differences(folder, stage.outcome(folder), reference)]
     for path in (folder, command.output, command.state):

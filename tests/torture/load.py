@@ -81,14 +81,14 @@ def failing_streams(folder: Path) -> Row:
                 ["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120, check=False
             )
             row.cases += 1
-            told = f"{name}, {way}: exit {answer.returncode}: {answer.stderr[-300:]}"
+            described = f"{name}, {way}: exit {answer.returncode}: {answer.stderr[-300:]}"
             if "Traceback" in answer.stderr or "Exception ignored" in answer.stderr:
                 row.tracebacks += 1
-                row.failures.append(told)
+                row.failures.append(described)
             # The output was lost: the status must not say that all is well, unless there was nobody to read it.
             elif answer.returncode == 0 and way == "full":
                 row.lost += 1
-                row.failures.append(told)
+                row.failures.append(described)
     return row
 
 

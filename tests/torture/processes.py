@@ -50,11 +50,11 @@ def _starts(work: Path, forks: Forks) -> Row:
     commands = [stage.command(work / f"start-{number}") for number in range(STARTS)]
     codes = forks.run(*commands)
     for command, code in zip(commands, codes, strict=True):
-        told = command.output.read_text()
-        row.tracebacks += "Traceback" in told
+        printed = command.output.read_text()
+        row.tracebacks += "Traceback" in printed
         if code != 0 or not equal(STAGE.outcome(command.folder), STAGE.outcome(commands[0].folder)):
             row.lost += 1
-            row.failures.append(f"{command.folder.name} ends with {code}: {told[-300:]!r}")
+            row.failures.append(f"{command.folder.name} ends with {code}: {printed[-300:]!r}")
     builds = sum(command.output.read_text().count("Preparing") for command in commands)
     if builds != 1:
         row.lost += 1
@@ -83,8 +83,8 @@ def _clock(work: Path, library: Path, reference: dict[str, object]) -> Row:
     """A clock that falls by an hour at each look at it: the same bits, and no negative duration."""
     row, folder = Row("the clock set back by an hour at each look", 1), work / "clock"
     code = _start(library, folder, FAULTS_CLOCK="1").wait()
-    told = _output(folder).read_text()
-    row.tracebacks = int("Traceback" in told)
+    printed = _output(folder).read_text()
+    row.tracebacks = int("Traceback" in printed)
     if code == 0:
         seconds = json.loads((folder / "run" / "results.json").read_text())["seconds"]
         with (folder / "run" / "history.csv").open() as file:
@@ -93,7 +93,7 @@ def _clock(work: Path, library: Path, reference: dict[str, object]) -> Row:
             row.failures.append(f"durations: {durations}")
         row.failures += differences(folder, STAGE.outcome(folder), reference)
     else:
-        row.failures.append(f"it ends with {code}: {told[-300:]!r}")
+        row.failures.append(f"it ends with {code}: {printed[-300:]!r}")
     row.lost = len(row.failures)
     return row
 
@@ -127,14 +127,14 @@ def _two_processes(work: Path, library: Path, count: int, choice: random.Random)
             folder, failures = work / f"two-{letter}{next(rounds)}", []
             for _ in range(min(10, cases - row.cases)):
                 code = give(folder, fault._replace(at=choice.randint(1, operations)))
-                told, happened = _output(folder).read_text(), State.read(state)
+                printed, happened = _output(folder).read_text(), State.read(state)
                 if happened.fired:
                     row.cases += 1
                     where = f"{happened.path.decode()}, operation {happened.at}"
-                    # A kill of a rank is told by the command, which ends with 1.
+                    # A kill of a rank is reported by the command, which ends with 1.
                     killed = -signal.SIGKILL if not fault.error and code == 1 else code
-                    failures += [f"{where}: {text}" for text in after_fault(folder, fault, killed, told, happened)]
-                    row.tracebacks += "Traceback" in told
+                    failures += [f"{where}: {text}" for text in after_fault(folder, fault, killed, printed, happened)]
+                    row.tracebacks += "Traceback" in printed
             code = give(folder, Fault())
             if code != 0:
                 failures.append(f"the same command ends with {code}: {_output(folder).read_text()[-300:]!r}")

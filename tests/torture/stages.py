@@ -75,8 +75,8 @@ def write_reviews(folder: Path) -> None:
         csv.writer(file).writerows([("text", "label"), *zip(texts, itertools.cycle((0, 1)))])
 
 
-def after_fault(folder: Path, fault: Fault, code: int | None, told: str, state: State) -> Iterator[str]:
-    messages = list(MESSAGE.finditer(told))
+def after_fault(folder: Path, fault: Fault, code: int | None, printed: str, state: State) -> Iterator[str]:
+    messages = list(MESSAGE.finditer(printed))
     if code is None:
         yield "it hangs"
     elif fault.error == 0:
@@ -86,11 +86,11 @@ def after_fault(folder: Path, fault: Fault, code: int | None, told: str, state: 
         if messages:
             yield "it has failed, and ends with 0"
     elif len(messages) != 1:
-        yield f"it says {len(messages)} things: {told[-300:]!r}"
+        yield f"{len(messages)} messages: {printed[-300:]!r}"
     elif code != 2:
         yield f"it ends with {code}"
     elif os.strerror(state.error) not in messages[0][0]:
-        yield f"it says something else: {messages[0][0]}"
+        yield f"another reason: {messages[0][0]}"
     elif not Path(os.path.normpath(folder / messages[0][1])).is_relative_to(folder):
         yield f"it names no file: {messages[0][0]}"
     try:
@@ -100,7 +100,7 @@ def after_fault(folder: Path, fault: Fault, code: int | None, told: str, state: 
     status, own = folder / "run" / "status.json", str(folder / "run" / ".status")
     spared = fault.error and not state.path.decode().startswith(own)
     if spared and status.is_file() and json.loads(status.read_text())["state"] == "running":
-        yield "its status says that it is running"
+        yield "its status is running"
 
 
 def differences(folder: Path, found: dict[str, object], reference: dict[str, object]) -> Iterator[str]:
