@@ -73,13 +73,13 @@ def _operations(
 
     for number, (kind, fault) in enumerate(KINDS.items()):
         row = Row(f"{kind}, then the same command")
-        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good, each
-        # meets one of the other errors, and every fifth a kill.
+        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good, three
+        # of four one of the other errors, and every fifth a kill.
         cases = [
             (stage, fault._replace(at=at))
             for stage in STAGES
             for at in range(1, counts[stage.name] + 2)
-            if fault.lasts or (at % 3 == number if fault.error else at % 5 == 0)
+            if fault.lasts or (at % 4 == number if fault.error else at % 5 == 0)
         ]
         if scale < 1:
             cases = choice.sample(cases, max(1, round(scale * len(cases))))

@@ -34,7 +34,7 @@ from tests.data.hostile_npz import members
 from tests.torture.children import in_child
 from tests.torture.table import Row
 
-CASES = 600
+CASES = 540
 """Of each kind of file, at scale 1."""
 SHOWN = 10
 """Failures of each kind that are printed."""

@@ -30,7 +30,7 @@ SETTINGS = [
     "data.batch_size=32", "model.feature_weighting=naive_bayes", "model.hidden_units=[4]", "trainer.max_epochs=2",
 ]  # fmt: skip
 REVIEWS = 240
-CASES = 3000
+CASES = 1000
 """Of all files together, at scale 1."""
 LONGEST = 3000
 """Characters of a message."""
