@@ -68,5 +68,6 @@ def found_instead(error: Exception) -> str:
     """What stands in a file's place, for a `UserError`: why it cannot be read, or in short why it cannot be used."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    line = " ".join((str(error) or type(error).__name__).split())
+    text = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    line = " ".join(text.split())
     return f"other content ({line if len(line) <= _SHOWN else line[:_SHOWN] + '...'})"
