@@ -73,8 +73,8 @@ def _operations(
 
     for number, (kind, fault) in enumerate(KINDS.items()):
         row = Row(f"{kind}, then the same command")
-        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good, three
-        # of four one of the other errors, and every fifth a kill.
+        # The last one is passed untouched. For the sake of time, all operations meet a disk that is full for good,
+        # three of four one of the other errors, and every fifth a kill.
         cases = [
             (stage, fault._replace(at=at))
             for stage in STAGES
