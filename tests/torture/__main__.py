@@ -1,6 +1,6 @@
 """Tries faults of every kind, and prints what was tried and what was lost.
 
-    python -m tests.torture                           # all parts, two at a time
+    python -m tests.torture                           # all parts, two at a time: half an hour on two cores
     python -m tests.torture files --scale 0.1         # one part, a tenth of its cases
 
 Ends with status 1 if anything was lost or ended in a traceback; each such case is printed with what repeats it.
