@@ -6,7 +6,7 @@
 #   make test-cluster                        tests of several processes, of searches, with Ray, and with Slurm where it
 #                                            answers
 #   make test-fast                           tests with SciPy, which the others do without
-#   make torture                             faults of every kind: damaged files, failing disks, kills, load; half an hour
+#   make torture                             damaged files, failing disks, kills, load; half an hour
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
