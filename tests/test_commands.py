@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Command
+from tests.support import CACHE, Command
 
 SMALL = [
     "data=synthetic", "data.reviews=1500", "data.validation_size=500", "data.test_size=400", "data.num_words=500",
@@ -133,15 +133,17 @@ def test_what_the_system_refuses_is_one_message(
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.distributed)])
-def test_too_little_memory_is_one_message(processes: int, tmp_path: Path) -> None:
+def test_too_little_memory_is_one_message(processes: int, cache: Path, tmp_path: Path) -> None:
     network = ["model.hidden_units=[20000000]", f"trainer.devices={processes}", "hydra.run.dir=run"]
-    line = shlex.join([sys.executable, "-m", "imdb_lightning", *SMALL, *network, "keep=true"])
+    line = shlex.join([sys.executable, "-m", "imdb_lightning", *SMALL, *network])
     limited = ["bash", "-c", f"ulimit -v {16 << 20}; exec {line}"]  # Of 16 GiB the weights would take 37.
-    answer = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = os.environ | {CACHE: str(cache)}
+    answer = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
-    (told,) = [text for text in answer.stderr.splitlines() if "expected" in text]
-    assert told.startswith("memory: expected as much as this takes, but got too little (")
+    (message,) = [text for text in answer.stderr.splitlines() if "expected" in text]
+    assert message.startswith("memory: expected as much memory as this takes, but got too little (")
     assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_full_standard_output_is_one_message(trained: Path) -> None:

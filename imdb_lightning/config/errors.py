@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import shlex
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +36,6 @@ _NO_MEMORY = "can't allocate memory", "out of memory", "std::bad_alloc"
 
 # Characters of a part of a message.
 _LONGEST = 1000
-# Characters of another library's message in one.
-_SHOWN = 200
 
 
 class UserError(ValueError):
@@ -73,7 +70,7 @@ def _shortened(text: str) -> str:
 
 @contextmanager
 def explaining(path: Path | str) -> Iterator[None]:
-    """Around work on files: what the system refuses for a reason that the user can mend becomes a `UserError`.
+    """Around any work: what the system refuses for a reason that the user can mend becomes a `UserError`.
 
     It names the file that the system names, or `path`, what is written to beside its place; used-up memory has no file.
     Any other `OSError`, as of a file that is missing, may be a mistake of this program and stays what it is.
@@ -87,9 +84,9 @@ def explaining(path: Path | str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in _NO_MEMORY):
             raise
-        found = textwrap.shorten(str(error) or "no reason given", _SHOWN, placeholder=" ...").rstrip(".")
-        _, _, remedy = _MEMORY
-        raise UserError("memory", "as much as this takes", f"too little ({found})", remedy) from error
+        found = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")  # torch's may go on with a stack.
+        accepted, _, remedy = _MEMORY
+        raise UserError("memory", accepted, f"too little ({found})", remedy) from error
     except OSError as error:
         number, file = error.errno or 0, error.filename
         # An error that names no file is of one that is open already, or of something else than a file.

@@ -110,9 +110,9 @@ def unusable(path: Path, error: Exception) -> UserError:
     if isinstance(error, OSError | MemoryError):  # The file itself may be well.
         found, remedy = f"one that cannot be read ({error or 'out of memory'})", f"Mend that, or remove {begin_again}"
     else:
-        # torch's own words are of many lines, and advise to let the file run code.
-        ours = type(error) is ValueError
-        found = found_instead(error) if ours else "a damaged one, or one of another network or program"
+        # A bare ValueError is of a check above; torch's words are of many lines, and advise to let the file run code.
+        checked = type(error) is ValueError
+        found = found_instead(error) if checked else "a damaged one, or one of another network or program"
         remedy = f"Remove {begin_again}"
     return UserError(path, "the checkpoint of this run", found, remedy)
 
